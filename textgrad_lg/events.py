@@ -1,0 +1,157 @@
+"""Events: what an optimisation run tells its callbacks, one frozen dataclass each.
+
+A callback is any function of one event. It only observes: what it returns is ignored, and what it raises is logged and
+changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from textgrad_lg.example import Score
+from textgrad_lg.gradient import Gradients
+from textgrad_lg.prompt import Template
+from textgrad_lg.site import Site
+from textgrad_lg.trace import Trace
+from textgrad_lg.types import JSON, Phase
+from textgrad_lg.update import Update
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Base of all events.
+
+    Attributes:
+        run: The id of the optimisation run.
+        time: Unix time in seconds.
+        step: The step, from 1; 0 before the first and after the last.
+    """
+
+    run: str
+    time: float
+    step: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunStarted(Event):
+    """The run has begun. `settings` holds what it was called with, as JSON."""
+
+    graph: str
+    settings: Mapping[str, JSON]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Discovered(Event):
+    """The Parameters are known. Those in `trainable` may change; the others were left out by `optimize_only`."""
+
+    parameters: Mapping[Site, Template]
+    trainable: tuple[Site, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExampleScored(Event):
+    """One rollout was run (or found in the journal, then `cached`) and judged.
+
+    Attributes:
+        phase: What it was run for.
+        candidate: The hash of the texts it was run with.
+        trace: The recorded run; None where the graph could not be started.
+        scores: One a evaluator.
+        error: The graph's own exception in words, where it raised.
+    """
+
+    phase: Phase
+    candidate: str
+    example: str
+    trace: Trace | None
+    scores: tuple[Score, ...]
+    error: str | None = None
+    cached: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BackwardFinished(Event):
+    """The reverse pass over one Trace has ended; `started` is its Unix time of start in seconds."""
+
+    trace: Trace
+    gradients: Gradients
+    started: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposed(Event):
+    """An optimizer proposed an Update."""
+
+    update: Update
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Gated(Event):
+    """An Update was tested and accepted or rejected.
+
+    Attributes:
+        gate: "edit" (checked by code), "minibatch" or "validation".
+        before: Mean score of the texts in force on the gate's examples; None for "edit".
+        after: Mean score with the Update on the same examples; None for "edit".
+        n: How many examples were compared.
+        p_value: One-sided, for "the Update does not help"; None for "edit" and "minibatch".
+        reason: Why it was accepted or rejected, in words.
+    """
+
+    update: Update
+    gate: str
+    accepted: bool
+    reason: str
+    before: float | None = None
+    after: float | None = None
+    n: int = 0
+    p_value: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Committed(Event):
+    """An accepted Update was written to the prompt registry, as `name` version `version` under `label`."""
+
+    update: Update
+    name: str
+    version: int
+    label: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolledBack(Event):
+    """A label was moved back: `versions` maps each prompt's name to the version now in force."""
+
+    label: str
+    versions: Mapping[str, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Warned(Event):
+    """Something the user should know that did not stop the run."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StepFinished(Event):
+    """A step has ended; `started` is its Unix time of start in seconds, `score` the mean of its minibatch before the step."""
+
+    started: float
+    score: float | None
+    accepted: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFinished(Event):
+    """The run has ended; `summary` is the result's summary, `error` says what cut it short."""
+
+    summary: str
+    started: float
+    improved: bool = False
+    error: str | None = None
+
+
+Callback = Callable[[Event], None]
+"""Observes a run. Called in the order of events, never two at a time."""

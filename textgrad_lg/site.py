@@ -1,0 +1,89 @@
+"""Site: where a Parameter enters a model call.
+
+A Site is read off what LangGraph puts into the metadata of each model call, never from object identity, so the same
+Site is found by the recorder, by discovery and by the overlay, in this process and the next.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_core.messages import BaseMessage
+
+_ROLES = {"system": "system", "human": "human"}
+_FORM = re.compile(r"^(?P<path>[^\[\]]*?)(?:\[(?P<agent>[^\]]*)\])?/(?P<role>[a-z]+)(?:#(?P<index>\d+))?$")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Site:
+    """Where a Parameter enters a call.
+
+    Attributes:
+        path: Node names from the outermost graph inwards, without task ids and without the numeric segments that
+            LangGraph adds when a subgraph runs twice in a task. Empty for a model called outside any node.
+        role: "system" or "human": the role of the message that carries the text.
+        index: Counts the texts of one role in one node, from 0, in the order of their first use.
+        agent: The name given to `create_agent`, where there is one; tells apart agents that share a path.
+    """
+
+    path: tuple[str, ...]
+    role: str
+    index: int = 0
+    agent: str | None = None
+
+    def __str__(self) -> str:
+        agent = f"[{self.agent}]" if self.agent else ""
+        index = f"#{self.index}" if self.index else ""
+        return f"{'/'.join(self.path)}{agent}/{self.role}{index}"
+
+    @classmethod
+    def parse(cls, text: str) -> Site:
+        """Read a Site back from its printed form, as in `desk/model[writer]/system#1`.
+
+        Raises:
+            ValueError: `text` is not the printed form of a Site.
+        """
+        found = _FORM.match(text)
+        if found is None:
+            msg = f"{text!r} is not a site; a site looks like 'planner/system' or 'desk/model[writer]/human#1'"
+            raise ValueError(msg)
+        path = tuple(part for part in found["path"].split("/") if part)
+        return cls(path, found["role"], int(found["index"] or 0), found["agent"] or None)
+
+
+def call_path(metadata: Mapping[str, Any] | None) -> tuple[tuple[str, ...], str | None]:
+    """The path and agent name of a run, from the metadata LangGraph gives it.
+
+    Args:
+        metadata: A run's metadata; `langgraph_checkpoint_ns` looks like `desk:4f1c|1|model:9a07`, in which the part
+            behind each colon is a task id and a bare number counts repeated runs of one subgraph in one task.
+
+    Returns:
+        The path (empty outside any node) and `lc_agent_name`, or None.
+    """
+    metadata = metadata or {}
+    namespace = str(metadata.get("langgraph_checkpoint_ns") or metadata.get("checkpoint_ns") or "")
+    names = (part.partition(":")[0] for part in namespace.split("|"))
+    agent = metadata.get("lc_agent_name")
+    return tuple(name for name in names if name and not name.isdigit()), str(agent) if agent else None
+
+
+def prompt_messages(messages: Sequence[BaseMessage]) -> list[tuple[int, str]]:
+    """The messages of one call that were written by the graph's author and did not come from state.
+
+    LangGraph gives each message an id when it is written to state, and each model reply carries one. A system or human
+    message without an id was therefore built inside the node.
+
+    Returns:
+        Pairs of a message's position in `messages` and its role, in order.
+    """
+    return [
+        (at, _ROLES[message.type])
+        for at, message in enumerate(messages)
+        if message.id is None and message.type in _ROLES
+    ]

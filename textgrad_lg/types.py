@@ -1,0 +1,110 @@
+"""Names that every layer uses: plain JSON values and the closed sets of words of the library."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from pydantic import JsonValue
+
+JSON = JsonValue
+"""A value that JSON can hold."""
+
+
+class SpanKind(StrEnum):
+    """What a Span recorded."""
+
+    GRAPH = "graph"
+    NODE = "node"
+    LLM = "llm"
+    TOOL = "tool"
+    RETRIEVER = "retriever"
+    FUNCTION = "function"
+    EVAL = "eval"
+
+
+class Phase(StrEnum):
+    """What a model call was made for; Spend is split by it."""
+
+    ROLLOUT = "rollout"
+    JUDGE = "judge"
+    GRADIENT = "gradient"
+    PROPOSAL = "proposal"
+    VALIDATION = "validation"
+    TEST = "test"
+
+
+class Strategy(StrEnum):
+    """How the reverse pass makes its gradients."""
+
+    CHAIN = "chain"
+    """One model call a span, from the output back to the Parameters."""
+    FUSED = "fused"
+    """One model call for the whole pruned Trace."""
+    STRUCTURAL = "structural"
+    """No model call: the evaluator's comment travels along confirmed edges."""
+    AUTO = "auto"
+    """`FUSED` while the Trace fits its token cap, else `CHAIN`; `STRUCTURAL` where there is no model."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What one or more model calls used.
+
+    Attributes:
+        calls: Model calls, retries included.
+        input_tokens: Tokens sent.
+        output_tokens: Tokens received.
+        usd: Their price in US dollars; 0 for a model that costs nothing.
+    """
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd: float = 0.0
+
+    def __add__(self, other: Usage) -> Usage:
+        return Usage(
+            self.calls + other.calls,
+            self.input_tokens + other.input_tokens,
+            self.output_tokens + other.output_tokens,
+            self.usd + other.usd,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCall:
+    """A model call that is about to leave the process.
+
+    Attributes:
+        provider: LangChain's `ls_provider`, as in "openai"; empty where the model does not say.
+        model: The model's name, as in "gpt-4o-mini"; empty where the model does not say.
+        input_tokens: Estimated from the text sent, at 3 characters a token, which errs upwards for English.
+        max_output_tokens: The limit that the call carries, or None where it carries none.
+    """
+
+    provider: str
+    model: str
+    input_tokens: int
+    max_output_tokens: int | None
+
+
+class Ticket(Protocol):
+    """The admission of one model call. `settle` is called exactly once, when the call has ended."""
+
+    def settle(self, input_tokens: int | None, output_tokens: int | None) -> None:
+        """Report what the call really used; None where the model did not say (the estimate then stands)."""
+        ...
+
+
+class Meter(Protocol):
+    """Admits model calls against a limit. Both methods may be called from any thread."""
+
+    def admit(self, call: ModelCall) -> Ticket:
+        """Reserve the worst case of `call`.
+
+        Raises:
+            BudgetExhausted: The call could go over the limit; it must not be made.
+        """
+        ...
