@@ -9,6 +9,7 @@ never wrapped: they reach the user as they were raised.
     │   ├── NoPromptFound     no Parameter was found in the graph
     │   └── UnknownParameter  a Parameter was named that the graph does not have
     ├── DataError             the examples cannot be used as they are
+    ├── EvaluatorError        an evaluator cannot be called, or was given nothing that it can judge
     ├── TemplateError         a text lost or invented a slot, or does not fit its Parameter
     ├── TraceError            a Trace is not a DAG of the Spans and Variables it names, or its JSON is not a Trace
     ├── ModelError            a model call failed for good, after its retries
@@ -48,6 +49,10 @@ class UnknownParameter(DiscoveryError):  # noqa: N818
 
 class DataError(TextgradError):
     """The examples cannot be used as they are."""
+
+
+class EvaluatorError(TextgradError):
+    """An evaluator cannot be called, or was given nothing that it can judge."""
 
 
 class TemplateError(TextgradError):

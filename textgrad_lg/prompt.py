@@ -54,7 +54,7 @@ class Template:
     def hash(self) -> str:
         """Twelve hex digits of the content, demonstrations included."""
         content = json.dumps([self.text, self.slots, [[d.inputs, d.output] for d in self.demos]], ensure_ascii=False)
-        return hashlib.sha256(content.encode()).hexdigest()[:12]
+        return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:12]
 
     def match(self, rendered: str) -> dict[str, str] | None:
         """The slot values with which this Template gives `rendered`, or None if it cannot."""

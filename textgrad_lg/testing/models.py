@@ -12,7 +12,7 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, AIMessageChunk, BaseMessage
 from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, ChatResult
 from langchain_core.utils.function_calling import convert_to_openai_tool
-from pydantic import Field, PrivateAttr
+from pydantic import Field, PrivateAttr, SkipValidation
 from typing_extensions import override
 
 if TYPE_CHECKING:
@@ -142,7 +142,9 @@ class ScriptedChatModel(DoubleChatModel):
             the messages received.
     """
 
-    replies: Sequence[Reply] | Callable[[Sequence[BaseMessage]], Reply] = Field(default=(), exclude=True)
+    replies: SkipValidation[Sequence[Reply] | Callable[[Sequence[BaseMessage]], Reply]] = Field(
+        default=(), exclude=True
+    )
 
     @override
     def _reply(self, messages: Sequence[BaseMessage], at: int) -> Reply:
@@ -178,8 +180,8 @@ class SimulatedChatModel(DoubleChatModel):
         rules: The instructions it understands; the effects of those present are applied in this order.
     """
 
-    answer: Callable[[Sequence[BaseMessage]], Reply] = Field(exclude=True)
-    rules: Sequence[Rule] = Field(default=(), exclude=True)
+    answer: SkipValidation[Callable[[Sequence[BaseMessage]], Reply]] = Field(exclude=True)
+    rules: SkipValidation[Sequence[Rule]] = Field(default=(), exclude=True)
 
     @override
     def _reply(self, messages: Sequence[BaseMessage], at: int) -> Reply:
