@@ -1,0 +1,277 @@
+"""The one process-wide patch of this library: six methods of `BaseChatModel`, while an overlay is open.
+
+They are wrapped above the callbacks, so that traces show the text that was sent, and below everything that a graph can
+hold a prompt in. Where no overlay is in force in the context, a wrapper only passes the call on. A subclass that
+overrides one of them and does not call `super()` is out of reach.
+"""
+
+from __future__ import annotations
+
+import functools
+import threading
+import weakref
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
+from contextlib import aclosing, closing, contextmanager
+from typing import Any, cast
+
+from langchain_core.language_models import BaseChatModel
+from langchain_core.messages import AIMessageChunk, BaseMessage
+from langchain_core.messages.ai import UsageMetadata, add_usage
+from langchain_core.outputs import LLMResult
+from langchain_core.runnables import RunnableConfig
+
+from textgrad_lg.overlay.call import Call, open_call, usage_of
+from textgrad_lg.overlay.scope import current
+
+_Method = Callable[..., Any]
+_Chunks = Generator[AIMessageChunk]
+_AsyncChunks = AsyncGenerator[AIMessageChunk]
+_END: Any = object()
+
+
+class _Wrappers:
+    """Puts the wrappers on when the first overlay opens and takes them off when the last one closes."""
+
+    def __init__(self, owner: type[BaseChatModel], makers: Mapping[str, Callable[[_Method], _Method]]) -> None:
+        self._owner, self._makers = owner, makers
+        self._put_on: dict[str, tuple[_Method, _Method]] = {}
+        self._open = 0
+        # Reentrant: the garbage collector may close an abandoned stream, and with it an overlay, at any allocation.
+        self._lock = threading.RLock()
+
+    @contextmanager
+    def on(self) -> Generator[None]:
+        with self._lock:
+            self._open += 1
+            if self._open == 1:
+                self._wrap()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._open -= 1
+                if self._open == 0:
+                    self._unwrap()
+
+    def _wrap(self) -> None:
+        for name, make in self._makers.items():
+            original = self._owner.__dict__.get(name)
+            # The two v3 methods are beta in langchain-core: without them there is nothing to wrap.
+            if original is not None:
+                wrapper = make(original)
+                self._put_on[name] = original, wrapper
+                setattr(self._owner, name, wrapper)
+
+    def _unwrap(self) -> None:
+        for name, (original, wrapper) in self._put_on.items():
+            # Somebody else's patch on top of ours stays; ours, below it, is transparent from now on.
+            if self._owner.__dict__.get(name) is wrapper:
+                setattr(self._owner, name, original)
+        self._put_on.clear()
+
+
+def _generate(original: _Method) -> _Method:
+    @functools.wraps(original)
+    def generate(
+        self: BaseChatModel,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        *args: Any,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        call = open_call(self, messages, metadata, stop, kwargs)
+        if call is None:
+            return original(self, messages, stop, *args, metadata=metadata, **kwargs)
+        with call, call.step():
+            result = original(self, call.prompts, stop, *args, metadata=metadata, **kwargs)
+            return _settled(call, result)
+
+    return generate
+
+
+def _agenerate(original: _Method) -> _Method:
+    @functools.wraps(original)
+    async def agenerate(
+        self: BaseChatModel,
+        messages: list[list[BaseMessage]],
+        stop: list[str] | None = None,
+        *args: Any,
+        metadata: dict[str, Any] | None = None,
+        **kwargs: Any,
+    ) -> LLMResult:
+        call = open_call(self, messages, metadata, stop, kwargs)
+        if call is None:
+            return await original(self, messages, stop, *args, metadata=metadata, **kwargs)
+        with call, call.step():
+            result = await original(self, call.prompts, stop, *args, metadata=metadata, **kwargs)
+            return _settled(call, result)
+
+    return agenerate
+
+
+def _stream(original: _Method) -> _Method:
+    @functools.wraps(original)
+    def stream(
+        self: BaseChatModel,
+        input: Any,  # noqa: A002  LangChain's name for it
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Iterator[AIMessageChunk]:
+        call = _open_stream(self, input, config, stop, kwargs)
+        if call is None:
+            yield from original(self, input, config, stop=stop, **kwargs)
+            return
+        usage: UsageMetadata | None = None
+        with call, closing(cast("_Chunks", original(self, call.prompts[0], config, stop=stop, **kwargs))) as items:
+            while True:
+                with call.step():
+                    chunk = next(items, _END)
+                if chunk is _END:
+                    break
+                usage = _added(usage, chunk)
+                yield chunk
+            call.settle([usage])
+
+    return stream
+
+
+def _astream(original: _Method) -> _Method:
+    @functools.wraps(original)
+    async def astream(
+        self: BaseChatModel,
+        input: Any,  # noqa: A002  LangChain's name for it
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> AsyncIterator[AIMessageChunk]:
+        call = _open_stream(self, input, config, stop, kwargs)
+        if call is None:
+            async with aclosing(cast("_AsyncChunks", original(self, input, config, stop=stop, **kwargs))) as items:
+                async for chunk in items:
+                    yield chunk
+            return
+        usage: UsageMetadata | None = None
+        with call:
+            items = cast("_AsyncChunks", original(self, call.prompts[0], config, stop=stop, **kwargs))
+            async with aclosing(items):
+                while True:
+                    with call.step():
+                        chunk = await anext(items, _END)
+                    if chunk is _END:
+                        break
+                    usage = _added(usage, chunk)
+                    yield chunk
+            call.settle([usage])
+
+    return astream
+
+
+def _stream_v3(original: _Method) -> _Method:
+    @functools.wraps(original)
+    def stream_v3(
+        self: BaseChatModel,
+        input: Any,  # noqa: A002  LangChain's name for it
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        call = _open_stream(self, input, config, stop, kwargs)
+        if call is None:
+            return original(self, input, config, stop=stop, **kwargs)
+        with _until_watched(call) as watch:
+            return watch(original(self, call.prompts[0], config, stop=stop, **kwargs))
+
+    return stream_v3
+
+
+def _astream_v3(original: _Method) -> _Method:
+    @functools.wraps(original)
+    async def astream_v3(
+        self: BaseChatModel,
+        input: Any,  # noqa: A002  LangChain's name for it
+        config: RunnableConfig | None = None,
+        *,
+        stop: list[str] | None = None,
+        **kwargs: Any,
+    ) -> Any:
+        call = _open_stream(self, input, config, stop, kwargs)
+        if call is None:
+            return await original(self, input, config, stop=stop, **kwargs)
+        with _until_watched(call) as watch:
+            return watch(await original(self, call.prompts[0], config, stop=stop, **kwargs))
+
+    return astream_v3
+
+
+def _open_stream(
+    model: BaseChatModel,
+    input: Any,  # noqa: A002  LangChain's name for it
+    config: RunnableConfig | None,
+    stop: list[str] | None,
+    options: Mapping[str, Any],
+) -> Call | None:
+    if current() is None:
+        return None
+    messages = model._convert_input(input).to_messages()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return open_call(model, [messages], (config or {}).get("metadata"), stop, options)
+
+
+def _settled(call: Call, result: LLMResult) -> LLMResult:
+    call.settle([usage_of(cast("Any", generations)) for generations in result.generations])
+    return result
+
+
+def _added(usage: UsageMetadata | None, chunk: Any) -> UsageMetadata | None:
+    more = cast("UsageMetadata | None", getattr(chunk, "usage_metadata", None))
+    return usage if more is None else add_usage(usage, more)
+
+
+@contextmanager
+def _until_watched(call: Call) -> Generator[Callable[[Any], Any]]:
+    """Settle `call` if its stream could not be made; the stream does it from then on."""
+    try:
+        yield functools.partial(_watch, call)
+    except BaseException:
+        call.abandon()
+        raise
+
+
+def _watch(call: Call, stream: Any) -> Any:
+    """Settle `call` when its v3 stream finishes, fails, or is thrown away unread.
+
+    `dispatch` and `fail` are the two public doors through which the stream's driver tells it how the call goes.
+    """
+    dispatch, fail = stream.dispatch, stream.fail
+
+    def watched_dispatch(event: Any) -> None:
+        dispatch(event)
+        if stream.done:
+            message = stream.output_message
+            call.settle([None if message is None else message.usage_metadata])
+
+    def watched_fail(error: BaseException) -> None:
+        call.abandon()
+        fail(error)
+
+    stream.dispatch, stream.fail = watched_dispatch, watched_fail
+    weakref.finalize(stream, call.abandon).atexit = False
+    return stream
+
+
+WRAPPERS = _Wrappers(
+    BaseChatModel,
+    {
+        "generate": _generate,
+        "agenerate": _agenerate,
+        "stream": _stream,
+        "astream": _astream,
+        "_chat_model_stream_v3": _stream_v3,
+        "_achat_model_stream_v3": _astream_v3,
+    },
+)
+"""The wrappers of this process. The only mutable state here, and it is back to nothing when the last overlay closes."""

@@ -1,0 +1,86 @@
+"""Opening an overlay: around a block of code, or around each step of a stream."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator
+from contextlib import aclosing, closing, contextmanager
+from typing import Any, TypeVar, cast
+
+from langchain_core.language_models import BaseChatModel
+
+from textgrad_lg.overlay.chatmodel import WRAPPERS
+from textgrad_lg.overlay.rewrite import Replacement, Texts, check
+from textgrad_lg.overlay.scope import Scope, current, in_force
+from textgrad_lg.types import Meter
+
+__all__ = ["Replacement", "Texts", "astepped", "overlay", "stepped"]
+
+_T = TypeVar("_T")
+_END: Any = object()
+
+
+@contextmanager
+def overlay(
+    texts: Texts | None = None,
+    *,
+    meter: Meter | None = None,
+    seen: Callable[[BaseChatModel], None] | None = None,
+) -> Generator[None]:
+    """Lay texts over every graph that runs in this context, and meter its model calls.
+
+    Scoped by ContextVar: threads that LangChain and LangGraph start, and asyncio tasks, run under the overlay they were
+    started in, and other contexts see nothing of it. What is not given is inherited from the enclosing overlay. A
+    generator must not `yield` from inside it, or its caller is under the overlay too.
+
+    Args:
+        texts: The texts in force inside; they replace the enclosing overlay's texts as a whole, so `{}` is the graph's
+            own words. Those of a bound graph stay below them (see `bind`).
+        meter: Admits every model call; what it raises leaves the call before the model is reached.
+        seen: Called with the model of every call, before it is made.
+
+    Raises:
+        TemplateError: A new text needs a slot value that the old text does not give.
+    """
+    if texts is not None:
+        check(texts)
+    around = current() or Scope({})
+    scope = Scope(
+        around.texts if texts is None else texts,
+        around.meter if meter is None else meter,
+        around.seen if seen is None else seen,
+    )
+    with WRAPPERS.on(), in_force(scope):
+        yield
+
+
+def stepped(scope: Callable[[], Scope], items: Iterator[_T]) -> Iterator[_T]:
+    """Iterate with a Scope in force while a step runs and never while the caller has the turn.
+
+    A ContextVar that is set across a `yield` would be seen by the caller, and would stay set if the stream were
+    abandoned.
+
+    Args:
+        scope: Gives the Scope; asked once, when the first step is wanted.
+        items: The generator to iterate; closed at the end.
+    """
+    chosen = scope()
+    with WRAPPERS.on(), closing(cast("Generator[_T]", items)):
+        while True:
+            with in_force(chosen):
+                item = next(items, _END)
+            if item is _END:
+                return
+            yield item
+
+
+async def astepped(scope: Callable[[], Scope], items: AsyncIterator[_T]) -> AsyncIterator[_T]:
+    """As `stepped`, for an asynchronous stream."""
+    chosen = scope()
+    with WRAPPERS.on():
+        async with aclosing(cast("AsyncGenerator[_T]", items)):
+            while True:
+                with in_force(chosen):
+                    item = await anext(items, _END)
+                if item is _END:
+                    return
+                yield item
