@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from textgrad_lg.update import Update  # pydantic reads the annotations of Proposals, which the journal keeps
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -13,7 +15,6 @@ if TYPE_CHECKING:
     from textgrad_lg.gradient import Gradient, Gradients
     from textgrad_lg.prompt import Demo, Template
     from textgrad_lg.site import Site
-    from textgrad_lg.update import Update
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +62,9 @@ class StepContext:
 class Proposer(Protocol):
     """Writes new texts for one Parameter.
 
-    Proposals come back in a fixed order for a fixed context; each has passed `edit.check`. A proposer that can do
-    nothing in this context returns an empty tuple. A model call that fails for good raises `ModelError`.
+    Proposals come back in a fixed order for a fixed context, best guess first. They need not keep the limits: the
+    optimizer puts each through `edit.check`, and reports those it refuses. A proposer that can do nothing in this context
+    returns an empty tuple. A model call that fails for good raises `ModelError`.
     """
 
     @property
@@ -79,6 +81,11 @@ class Proposer(Protocol):
 
 class Optimizer(Protocol):
     """Turns Gradients into Updates. It does not run the graph, and it does not commit: the run does both."""
+
+    @property
+    def proposals(self) -> int:
+        """Updates at most in one step; a run's plan counts with it."""
+        ...
 
     async def propose(self, context: StepContext) -> Proposals:
         """Propose Updates for the Parameters that the Gradients blame, best guess first, without duplicates."""
