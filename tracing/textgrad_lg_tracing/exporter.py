@@ -1,0 +1,225 @@
+"""OTelCallback: turns the events of an optimisation run into OpenTelemetry spans."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING
+
+from opentelemetry import trace as api
+
+from textgrad_lg import events
+from textgrad_lg.types import Phase
+from textgrad_lg_tracing import attributes as at
+from textgrad_lg_tracing.backward import backward
+from textgrad_lg_tracing.buffer import Case, RunBuffer, StepBuffer
+from textgrad_lg_tracing.content import Content, Redactor
+from textgrad_lg_tracing.draft import Draft, write
+from textgrad_lg_tracing.rollouts import Forward, rollout, times
+from textgrad_lg_tracing.steps import edit
+from textgrad_lg_tracing.worker import Worker
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import SpanContext, TracerProvider
+    from opentelemetry.util.types import AttributeValue
+
+
+_log = logging.getLogger("textgrad_lg_tracing")
+_APART = {Phase.VALIDATION: "validate", Phase.TEST: "test"}
+_SPANS_IN_QUEUE = 1_000
+"""How many spans are handed on before they are flushed: a step ends with many at once, and an SDK queue holds 2,048."""
+
+
+class Detail(StrEnum):
+    """How much of a rollout is shown."""
+
+    SUMMARY = "summary"
+    """One span for each rollout and each reverse pass."""
+    NODES = "nodes"
+    """Nodes, model calls and tool calls of the minibatch's rollouts; validation and test rollouts are one span each."""
+    FULL = "full"
+    """Those of validation and test rollouts too; each gets a trace of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Closed(events.Event):
+    """The callback is closed: nothing more is coming."""
+
+
+class OTelCallback:
+    """Writes a run as OpenTelemetry spans: a callback for `optimize(..., callbacks=[...])`.
+
+    One trace for each Example of a step: `textgrad example` > `forward`, `loss {evaluator}`, `backward`. One for each
+    step: `textgrad step {n}` > `update {site}`, `validate`. One for the run: `textgrad run`. All carry the run's id as
+    `session.id`.
+
+    The spans are written by a thread of their own, so that an exporter that raises or blocks does neither to the run.
+    The end of a run, and `close`, wait for them, but not longer than `patience`.
+
+    Args:
+        provider: Where the spans go; None for the one that is set for the process when the first event comes.
+        content: Whether prompts, state, gradients and comments are shown. Off by default: they quote the graph's users.
+        redactor: Applied to each piece of content before it is written.
+        detail: How much of a rollout is shown.
+        limit: The longest text or JSON that one attribute may hold, in characters.
+        patience: How long the end of a run waits for its spans to be written, in seconds.
+    """
+
+    def __init__(
+        self,
+        provider: TracerProvider | None = None,
+        *,
+        content: bool = False,
+        redactor: Redactor | None = None,
+        detail: Detail | str = Detail.NODES,
+        limit: int = 16_000,
+        patience: float = 5.0,
+    ) -> None:
+        self._provider = provider
+        self._content = Content(content, redactor, limit)
+        self._detail = Detail(detail)
+        self._patience = patience
+        self._runs: dict[str, RunBuffer] = {}
+        self._unflushed = 0
+        self._warned = False
+        self._worker: Worker[events.Event] = Worker(self._handle, self._failed)
+
+    def __call__(self, event: events.Event) -> None:
+        """Take note of an event. Never raises; waits only at the end of a run, see `patience`."""
+        self._worker.put(event)
+        if isinstance(event, events.RunFinished | events.RolledBack):
+            self._worker.wait(self._patience)
+
+    def close(self) -> None:
+        """Write what is left of runs that have not ended, and wait for it, but not longer than `patience`."""
+        self(_Closed(run="", time=0.0))
+        self._worker.wait(self._patience)
+
+    def _handle(self, event: events.Event) -> None:
+        if self._provider is None:
+            self._provider = api.get_tracer_provider()
+        if isinstance(event, _Closed):
+            for name in list(self._runs):
+                self._end_run(name, "RuntimeError: the run did not end")
+            return
+        if isinstance(event, events.RolledBack):
+            self._rolled_back(event)
+            return
+        run = self._runs.setdefault(event.run, RunBuffer(event.time, event.time, common={at.RUN: event.run}))
+        step = run.note(event)
+        step.note(event)
+        match event:
+            case events.ExampleScored():
+                self._scored(run, step, event)
+            case events.StepFinished():
+                step.started = event.started
+                score = {} if event.score is None else {at.SCORE: float(event.score)}
+                self._end_step(run, event.step, event.time, {at.ACCEPTED: event.accepted, **score})
+            case events.RunFinished():
+                self._end_run(event.run, event.error, event.summary)
+            case _:
+                pass
+
+    def _scored(self, run: RunBuffer, step: StepBuffer, event: events.ExampleScored) -> None:
+        apart = _APART.get(event.phase)
+        if apart is None:
+            # A rollout made before the first step and used in it belongs to that step.
+            before = run.steps.get(0)
+            earlier = before.take(event.trace) if event.cached and event.trace and before else None
+            step.differentiable(earlier or event)
+        elif self._detail is Detail.FULL:
+            # No reverse pass is coming for it, so its Trace need not be kept until the step ends.
+            self._write_case(run, step, event.step, event.example, Case([event]))
+        else:
+            step.apart(apart, event)
+
+    def _end_step(self, run: RunBuffer, number: int, end: float, about: Mapping[str, AttributeValue]) -> None:
+        step = run.steps.pop(number)
+        root = self._step_root(f"textgrad step {number}", run, step, number, end)
+        root.attributes = lambda: {**about, at.EXAMPLE_COUNT: len(root.links)}
+        self._write(root, {**run.common, at.STEP: number})
+
+    def _end_run(self, name: str, error: str | None, summary: str | None = None) -> None:
+        run = self._runs.pop(name)
+        for number in [number for number in run.steps if number != 0]:
+            self._end_step(run, number, run.latest, {})
+        step = run.steps.pop(0, None) or StepBuffer(run.started)
+        step.started = run.started
+        root = self._step_root("textgrad run", run, step, 0, run.latest)
+        root.error = error
+        shown = self._content.fields({at.INPUT: dict(run.settings) or None, at.OUTPUT: summary})
+        root.attributes = lambda: {**shown, **run.about, at.WARNING_COUNT: run.warnings}
+        self._write(root, run.common)
+
+    def _step_root(self, name: str, run: RunBuffer, step: StepBuffer, number: int, end: float) -> Draft:
+        gradients: dict[str, str] = {}
+        for example, case in step.cases.items():
+            self._write_case(run, step, number, example, case)
+            gradients |= {gradient.id: gradient.text for found in case.passes for gradient in found.gradients}
+        root = Draft(name, step.started, end, links=step.roots)
+        for found in step.edits.values():
+            root.add(edit(found, gradients, self._content))
+        for group in step.groups.values():
+            root.add(group.draft())
+        root.cover()
+        return root
+
+    def _write_case(self, run: RunBuffer, step: StepBuffer, number: int, example: str, case: Case) -> None:
+        """Write the trace of one Example: each rollout once, and the reverse passes beside what they went back over."""
+        starts = [times(event)[0] for event in case.rollouts] + [found.started for found in case.passes]
+        if not starts:
+            return
+        root = Draft("textgrad example", min(starts), min(starts))
+        nodes = self._detail is not Detail.SUMMARY
+        # The Trace of a reverse pass is the same one, and also knows which of its Variables are Parameters.
+        labelled = {found.trace.id: found.trace for found in case.passes}
+        forwards: dict[str, Forward] = {}
+        for event in case.rollouts:
+            name = event.trace.id if event.trace else ""
+            if not name or name not in forwards:
+                trace = labelled.get(name, event.trace)
+                forwards[name] = rollout(root, replace(event, trace=trace), self._content, nodes=nodes)
+                root.error = root.error or forwards[name].draft.error
+        for found in case.passes:
+            backward(root, found, forwards.get(found.trace.id), self._content, nodes=nodes)
+        root.cover()
+        source = "live" if case.rollouts else "imported"
+        context = self._write(root, {**run.common, at.STEP: number, at.EXAMPLE: example, at.SOURCE: source})
+        if context is not None:
+            step.roots.append(context)
+
+    def _rolled_back(self, event: events.RolledBack) -> None:
+        root = Draft("textgrad rollback", event.time, event.time)
+        names = tuple(event.versions)
+        root.attributes = partial(dict, {at.LABEL: event.label, at.PARAMETERS: names})
+        for name, version in event.versions.items():
+            child = root.add(Draft(f"rollback {name}", event.time, event.time))
+            child.attributes = partial(dict, {at.PARAMETER: name, at.VERSION: str(version), at.LABEL: event.label})
+        self._write(root, {at.RUN: event.run})
+
+    def _write(self, root: Draft, common: Mapping[str, AttributeValue]) -> SpanContext | None:
+        """Write one trace; returns its root's context, or None where no one is listening or it failed."""
+        try:
+            tracer = api.get_tracer("textgrad_lg_tracing", tracer_provider=self._provider)
+            spans = write(tracer, root, {at.PHASE: "optimize", at.SOURCE: "live", **common}, self._content)
+            self._unflushed += len(spans)
+            flush = getattr(self._provider, "force_flush", None)
+            if flush is not None and self._unflushed >= _SPANS_IN_QUEUE:
+                self._unflushed = 0
+                flush()
+        except Exception as error:  # noqa: BLE001  one trace is lost, the next is written
+            self._failed(error)
+            return None
+        context = spans[0].get_span_context()
+        return context if context.is_valid else None
+
+    def _failed(self, error: Exception) -> None:
+        # Only the type: the text of a network error may hold the endpoint and its token.
+        level = logging.DEBUG if self._warned else logging.WARNING
+        self._warned = True
+        _log.log(
+            level, "spans could not be written (%s); the run is not affected; this is said once", type(error).__name__
+        )
