@@ -1,0 +1,95 @@
+"""What a model call costs."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from textgrad_lg.errors import BudgetError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_MILLION = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Price:
+    """The price of a model, in US dollars per million tokens. `Price(0, 0)` is a model that costs nothing.
+
+    Attributes:
+        input: For tokens sent.
+        output: For tokens received.
+
+    Raises:
+        BudgetError: One of them is negative or not a finite number.
+    """
+
+    input: float
+    output: float
+
+    def __post_init__(self) -> None:
+        for value in (self.input, self.output):
+            if not (math.isfinite(value) and value >= 0):
+                raise BudgetError(f"{self} is not a price; give US dollars per million tokens, 0 or more")
+
+    def cost(self, input_tokens: int, output_tokens: int) -> float:
+        """The price of one call in US dollars."""
+        return (input_tokens * self.input + output_tokens * self.output) / _MILLION
+
+
+class Prices:
+    """The prices of models: those given here, else the list that the installed `genai-prices` release carries.
+
+    Nothing is fetched from the network. Discounts that a provider gives for cached input or for batches are not known
+    before a call, so they are left out, and a price errs upwards.
+
+    Args:
+        overrides: Prices by model name ("my-model") or by provider and model name ("openai:my-model", which goes first).
+    """
+
+    def __init__(self, overrides: Mapping[str, Price] | None = None) -> None:
+        self.overrides: Mapping[str, Price] = MappingProxyType(dict(overrides or {}))
+
+    def of(self, provider: str, model: str) -> Price | None:
+        """The price of a model's short calls, or None where it is not known.
+
+        Args:
+            provider: LangChain's `ls_provider`; empty where it is not known.
+            model: The model's name.
+        """
+        price = self._override(provider, model)
+        if price is not None:
+            return price
+        # One token each way stays below every tier that starts at a length.
+        sent, received = _listed(provider, model, 1, 0), _listed(provider, model, 0, 1)
+        return None if sent is None or received is None else Price(sent * _MILLION, received * _MILLION)
+
+    def cost(self, provider: str, model: str, input_tokens: int, output_tokens: int) -> float | None:
+        """The price of one call in US dollars, or None where it is not known. Dearer tiers of long calls are counted."""
+        price = self._override(provider, model)
+        if price is not None:
+            return price.cost(input_tokens, output_tokens)
+        return _listed(provider, model, input_tokens, output_tokens)
+
+    def _override(self, provider: str, model: str) -> Price | None:
+        return self.overrides.get(f"{provider}:{model}", self.overrides.get(model))
+
+
+def _listed(provider: str, model: str, input_tokens: int, output_tokens: int) -> float | None:
+    if not model:
+        return None
+    # Imported here: it costs a third of a second, and only runs that call a model need it.
+    from genai_prices import Usage, calc_price
+
+    usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
+    try:
+        found = calc_price(usage, model.removeprefix("models/"), provider_id=provider or None)
+    except LookupError:
+        return None
+    # Some models are listed without a price, or without one for tokens; that is not the same as free of charge.
+    if found.model_price.input_mtok is None or found.model_price.output_mtok is None:
+        return None
+    return float(found.total_price)
