@@ -1,1 +1,1 @@
-"""."""
+"""textgrad_lg and other people's services: one module each, none imports another."""
