@@ -1,0 +1,1 @@
+"""Examples: each is a small application that textgrad_lg works on."""

@@ -1,0 +1,1 @@
+"""The review desk: a graph that somebody else wrote, and its evals."""

@@ -1,8 +1,7 @@
 """Optimise the review desk, prove it, publish it, roll it back. Run it with `make demo`.
 
-    python -m examples.review_desk.demo                        # the embedded model: no key, no network, no cost
-    python -m examples.review_desk.demo --model openai:gpt-4o-mini
-    python -m examples.review_desk.demo --otlp spans.jsonl     # or the address of an OTLP collector
+`make demo` takes the embedded model: no key, no network, no cost. `make demo MODEL=openai:gpt-4o-mini` takes that model,
+under a hard cap of $0.50. `OTLP=FILE` or `OTLP=http://localhost:4318` says where the spans go.
 """
 
 from __future__ import annotations
@@ -15,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from examples.review_desk.evals import build_evals
 from examples.review_desk.graph import build_graph
-from textgrad_lg import TGD, Budget, OptimizeResult, Settings, Strategy, optimize, overlay
+from textgrad_lg import Budget, OptimizeResult, Settings, Strategy, optimize
 from textgrad_lg.cli.progress import Progress
 from textgrad_lg.llm import resolve_model
+from textgrad_lg.overlay import overlay
 from textgrad_lg_integrations.local import embedded_model
 from textgrad_lg_tracing import configure
 

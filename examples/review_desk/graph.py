@@ -1,8 +1,7 @@
 """A desk that reads film reviews, labels them and drafts the next message. Plain LangGraph; nothing here knows of textgrad_lg.
 
-    classify --positive--> thank     --> END
-             --negative--> follow_up --> END     (an agent with a tool)
-             --anything--> escalate  --> END
+The classifier's label decides who writes next: `thank` for "positive", `follow_up` (an agent with a tool) for "negative",
+`escalate` for anything else.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ from langgraph.graph.state import CompiledStateGraph
 ESCALATE = "You leave notes for a colleague. Say in a few words what the review is about."
 
 
-class Desk(TypedDict, total=False):
+class Desk(TypedDict):
     """What the desk knows about one review."""
 
     review: str
@@ -52,21 +51,21 @@ def build_graph(model: BaseChatModel) -> CompiledStateGraph:
         name="follow_up",
     )
 
-    def classify(state: Desk) -> Desk:
+    def classify(state: Desk) -> dict[str, str]:
         return {"label": classifier.invoke({"review": state["review"]}).text}
 
     def route(state: Desk) -> str:
         return {"positive": "thank", "negative": "follow_up"}.get(state["label"], "escalate")
 
-    def thank(state: Desk) -> Desk:
+    def thank(state: Desk) -> dict[str, str]:
         prompt = f"Thank the guest in one short sentence for this review: {state['review']}"
         return {"message": model.invoke(prompt).text}
 
-    def follow_up(state: Desk) -> Desk:
+    def follow_up(state: Desk) -> dict[str, str]:
         answer = agent.invoke({"messages": [HumanMessage(state["review"])]})
         return {"message": answer["messages"][-1].text}
 
-    def escalate(state: Desk) -> Desk:
+    def escalate(state: Desk) -> dict[str, str]:
         note = model.invoke([SystemMessage(ESCALATE), HumanMessage(state["review"])])
         return {"message": note.text}
 

@@ -6,6 +6,7 @@ on a real model over the same wire as production, not for writing criticism.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from textgrad_lg.errors import ModelError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from langchain_openai import ChatOpenAI
 
@@ -23,7 +24,7 @@ MODEL = "SmolLM2-135M-Instruct"
 
 
 @contextmanager
-def embedded_model(*, slots: int = 4, context: int = 2048, **options: Any) -> Iterator[ChatOpenAI]:
+def embedded_model(*, slots: int = 4, context: int = 2048, **options: Any) -> Generator[ChatOpenAI]:
     """Serve the embedded model for the length of a `with` block.
 
     Args:
@@ -39,12 +40,13 @@ def embedded_model(*, slots: int = 4, context: int = 2048, **options: Any) -> It
     """
     weights = _weights()
     try:
-        import xllamacpp
+        llama: Any = importlib.import_module("xllamacpp")  # it ships no types
     except ImportError as error:
         raise _missing() from error
     from langchain_openai import ChatOpenAI
 
-    params = xllamacpp.CommonParams()
+    settings: dict[str, Any] = {"temperature": 0.0, "max_tokens": 32, **options}
+    params = llama.CommonParams()
     params.model.path = str(weights)
     params.model_alias = {MODEL}
     params.hostnames = ["127.0.0.1"]
@@ -53,15 +55,18 @@ def embedded_model(*, slots: int = 4, context: int = 2048, **options: Any) -> It
     params.n_ctx = context * slots
     params.use_jinja = True
     params.verbosity = -1
-    server = xllamacpp.Server(params)
-    # The key is a placeholder that the server does not read; without one the client would look for OPENAI_API_KEY.
-    yield ChatOpenAI(
-        model=MODEL,
-        base_url=f"{server.listening_address}/v1",
-        api_key=lambda: "none",
-        **{"temperature": 0.0, "max_tokens": 32, **options},
-    )
-    del server
+    server = llama.Server(params)
+    try:
+        # The key is a placeholder that the server does not read; without one the client would look for OPENAI_API_KEY,
+        # and a key that lies in the environment has no business here.
+        yield ChatOpenAI(
+            model=MODEL,
+            base_url=f"{server.listening_address}/v1",
+            api_key=lambda: "none",
+            **settings,
+        )
+    finally:
+        del server  # stops it
 
 
 def _weights() -> Path:

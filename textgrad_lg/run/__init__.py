@@ -1,1 +1,23 @@
-"""."""
+"""The optimisation run: from a graph and its evals to a result."""
+
+from textgrad_lg.run.budget import Budget, Spend
+from textgrad_lg.run.deploy import from_registry
+from textgrad_lg.run.optimize import aoptimize, optimize
+from textgrad_lg.run.plan import Plan
+from textgrad_lg.run.prices import Price
+from textgrad_lg.run.result import OptimizeResult
+from textgrad_lg.run.settings import Settings
+from textgrad_lg.run.stats import Comparison
+
+__all__ = [
+    "Budget",
+    "Comparison",
+    "OptimizeResult",
+    "Plan",
+    "Price",
+    "Settings",
+    "Spend",
+    "aoptimize",
+    "from_registry",
+    "optimize",
+]

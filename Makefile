@@ -1,0 +1,44 @@
+# `make demo` and `make test` need Python 3.11 or newer, git and make; everything else is installed into .venv.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+MODEL ?=
+OTLP ?= .textgrad-lg/demo-spans.jsonl
+UV = $(shell command -v uv || echo "$(PYTHON) -m uv")
+
+.PHONY: demo test lint type bench docs all constraints clean
+
+all: lint type test docs
+
+$(VENV)/.installed: pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit("textgrad_lg needs Python 3.11 or newer, this is %s; set PYTHON=" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
+	@command -v uv >/dev/null || $(PYTHON) -m uv --version >/dev/null 2>&1 || $(PYTHON) -m pip install --quiet --user uv || $(PYTHON) -m pip install --quiet --user --break-system-packages uv
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,local]'
+	@touch $@
+
+demo: $(VENV)/.installed  ## the main job on a real graph with a real model; no key needed
+	$(BIN)/python -m examples.review_desk.demo --model "$(MODEL)" --otlp "$(OTLP)"
+
+test: $(VENV)/.installed  ## the whole default test suite, with coverage
+	$(BIN)/pytest -n 2 --cov --cov-report=term
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+
+type: $(VENV)/.installed
+	$(BIN)/pyright
+
+bench: $(VENV)/.installed  ## performance figures, each a ratio to something run beside it
+	$(BIN)/python -m benchmarks.imports
+
+docs: $(VENV)/.installed  ## every Python example in the documents and docstrings is run
+	$(BIN)/pytest -q tests/docs
+
+constraints:  ## renew the pins
+	$(UV) pip compile --quiet --no-header --no-emit-index-url --no-annotate --universal --python-version 3.11 --upgrade --extra dev --extra local pyproject.toml --output-file constraints.txt
+
+clean:
+	rm -rf $(VENV) dist htmlcov .coverage* .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -1,0 +1,96 @@
+"""The Trace in the making: Spans as they are opened, in the order of their ids."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from langgraph.errors import GraphBubbleUp
+
+from textgrad_lg.record.lineage import Lineage
+from textgrad_lg.record.order import arranged
+from textgrad_lg.record.values import Converter
+from textgrad_lg.site import call_path
+from textgrad_lg.trace import Span
+from textgrad_lg.types import JSON, SpanKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from textgrad_lg.record.runs import Run
+
+
+class Draft:
+    """What becomes a Trace.
+
+    Attributes:
+        convert: Makes JSON of the run's values; its warnings become the Trace's.
+        lineage: The Variables and edges.
+        spans: In the order of their ids.
+        template: The variables that a `ChatPromptTemplate` was filled with, until the call that it fed is met; by the
+            identity of the run that held both.
+    """
+
+    def __init__(self, root: Run) -> None:
+        self.convert = Converter()
+        self.lineage = Lineage()
+        self.spans: list[Span] = []
+        self.template: dict[int, JSON] = {}
+        self._root = root
+        self._visits: dict[tuple[tuple[str, ...], str], int] = {}
+        # Apart, because what is converted only to find an order need not be in the Trace, nor its warnings.
+        self._scratch = Converter()
+
+    def open(
+        self,
+        run: Run,
+        kind: SpanKind,
+        name: str,
+        parent: str | None,
+        *,
+        attributes: dict[str, JSON] | None = None,
+        visit: int | None = None,
+    ) -> Span:
+        """Add a Span; `visit` is given for a further attempt at the same visit."""
+        path, _ = call_path(run.metadata)
+        if visit is None:
+            visit = self._visits.get((path, name), 0)
+            self._visits[path, name] = visit + 1
+        if run.end is None:
+            self.convert.warnings[f"{kind} `{name}` had not ended when its run did"] = None
+        span = Span(
+            id=f"s{len(self.spans)}",
+            kind=kind,
+            name=name,
+            parent=parent,
+            path=path,
+            visit=visit,
+            error=error_text(run),
+            start=run.start - self._root.start,
+            end=(self._root.end or run.start if run.end is None else run.end) - self._root.start,
+            attributes={**(attributes or {}), "run_id": run.id},
+        )
+        self.spans.append(span)
+        return span
+
+    def arranged(self, run: Run, children: Iterable[Run] | None = None) -> list[Run]:
+        """A run's children, or some of them, in an order that does not depend on timing."""
+        return arranged(list(run.children if children is None else children), run.main, self._scratch)
+
+
+def failed(run: Run) -> bool:
+    """Whether a run raised an error. LangGraph's control flow is raised as well; it is told apart by its type."""
+    return run.error is not None and not isinstance(run.error, GraphBubbleUp)
+
+
+def error_text(run: Run) -> str | None:
+    """A run's error in words; None where there is none."""
+    if not failed(run):
+        return None
+    kind, text = type(run.error).__name__, str(run.error)
+    # An exception's text is the user's, and may hold what UTF-8 cannot.
+    return (f"{kind}: {text}" if text else kind).encode("utf-8", "replace").decode()
+
+
+def dotted(span: str, side: str, field: str) -> str:
+    """The id of a Variable of one field: `s0.in.question`; `s0.in` where the state is not a mapping."""
+    return f"{span}.{side}.{field}" if field else f"{span}.{side}"

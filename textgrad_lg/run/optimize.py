@@ -1,0 +1,253 @@
+"""`optimize`: from a graph and its evals to a better graph, and the proof.
+
+train minibatch -> forward -> evaluate -> backward -> propose -> minibatch gate -> validation gate -> commit -> ...
+-> test set, read once -> publish
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import threading
+import time
+import uuid
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+
+from textgrad_lg.evals import Evals, split
+from textgrad_lg.llm import model_name, resolve_model
+from textgrad_lg.optim import TGD
+from textgrad_lg.overlay import overlay, unbind
+from textgrad_lg.record import discover
+from textgrad_lg.run.budget import Budget, Ledger
+from textgrad_lg.run.deploy import default_registry
+from textgrad_lg.run.emit import Emitter, installed_callbacks
+from textgrad_lg.run.home import home
+from textgrad_lg.run.invoke import as_graph
+from textgrad_lg.run.journal import Journal
+from textgrad_lg.run.plan import Plan, plan
+from textgrad_lg.run.prices import Prices
+from textgrad_lg.run.rollout import Rollouts
+from textgrad_lg.run.schedule import Schedule
+from textgrad_lg.run.session import Session
+from textgrad_lg.run.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine, Mapping, Sequence
+
+    from langchain_core.language_models import BaseChatModel
+
+    from textgrad_lg.events import Callback
+    from textgrad_lg.optim import Optimizer
+    from textgrad_lg.registry import PromptRegistry
+    from textgrad_lg.run.prices import Price
+    from textgrad_lg.run.result import OptimizeResult
+
+G = TypeVar("G")
+T = TypeVar("T")
+
+
+@overload
+async def aoptimize(
+    graph: G,
+    evals: Any,
+    *,
+    model: str | BaseChatModel | None = ...,
+    budget: Budget | str | None = ...,
+    optimize_only: Sequence[str] | None = ...,
+    optimizer: Optimizer | None = ...,
+    config: Mapping[str, Any] | None = ...,
+    registry: PromptRegistry | None = ...,
+    run_dir: str | Path | None = ...,
+    prices: Mapping[str, Price] | None = ...,
+    callbacks: Sequence[Callback] = ...,
+    settings: Settings | None = ...,
+    dry_run: Literal[False] = ...,
+) -> OptimizeResult[G]: ...
+
+
+@overload
+async def aoptimize(
+    graph: object,
+    evals: Any,
+    *,
+    model: str | BaseChatModel | None = ...,
+    budget: Budget | str | None = ...,
+    optimize_only: Sequence[str] | None = ...,
+    optimizer: Optimizer | None = ...,
+    config: Mapping[str, Any] | None = ...,
+    registry: PromptRegistry | None = ...,
+    run_dir: str | Path | None = ...,
+    prices: Mapping[str, Price] | None = ...,
+    callbacks: Sequence[Callback] = ...,
+    settings: Settings | None = ...,
+    dry_run: Literal[True],
+) -> Plan: ...
+
+
+async def aoptimize(
+    graph: Any,
+    evals: Any,
+    *,
+    model: str | BaseChatModel | None = None,
+    budget: Budget | str | None = None,
+    optimize_only: Sequence[str] | None = None,
+    optimizer: Optimizer | None = None,
+    config: Mapping[str, Any] | None = None,
+    registry: PromptRegistry | None = None,
+    run_dir: str | Path | None = None,
+    prices: Mapping[str, Price] | None = None,
+    callbacks: Sequence[Callback] = (),
+    settings: Settings | None = None,
+    dry_run: bool = False,
+) -> OptimizeResult[Any] | Plan:
+    """Make a graph's prompts better, and prove it. See `optimize`, which takes the same arguments."""
+    # A bound graph is made better from the texts it has now, and not laid over them.
+    compiled, start = unbind(as_graph(graph))
+    settings = settings or Settings()
+    evals = Evals.of(evals)
+    splits = split(evals.examples, seed=settings.seed, fractions=settings.fractions)
+    critic = resolve_model(model)
+    optimizer = optimizer or TGD()
+    sizes = (len(splits.train), len(splits.validation), len(splits.test))
+    price_list = Prices(prices or {})
+    if dry_run:
+        found = discover((), compiled, only=optimize_only)
+        price = price_list.of(*model_name(critic)) if critic is not None else None
+        return plan(found, settings, sizes, optimizer.proposals, price)
+
+    ledger = Ledger(Budget.parse(budget), price_list)
+    run = uuid.uuid4().hex[:12]
+    folder = Path(run_dir) if run_dir is not None else home() / "runs" / run
+    with (
+        Journal(folder, settings={**settings.to_json(), "graph": compiled.get_name()}) as journal,
+        Schedule(settings.concurrency) as schedule,
+    ):
+        run = str(journal.get("run", "id") or run)
+        journal.put("run", "id", run)
+        emit = Emitter(run, (*callbacks, *installed_callbacks()), time.time)
+        rollouts = Rollouts(compiled, evals, ledger, journal, schedule, emit, run, config or {}, judge=critic)
+        session = Session(
+            graph=compiled,
+            start=start,
+            name=compiled.get_name(),
+            evals=evals,
+            splits=splits,
+            settings=settings,
+            optimizer=optimizer,
+            only=optimize_only,
+            critic=critic,
+            registry=registry if registry is not None else default_registry(),
+            rollouts=rollouts,
+            folder=folder,
+        )
+        # Open for the whole run: a node's thread that outlives a cancelled rollout must still be metered.
+        with overlay({}):
+            return await session.run()
+
+
+@overload
+def optimize(
+    graph: G,
+    evals: Any,
+    *,
+    model: str | BaseChatModel | None = ...,
+    budget: Budget | str | None = ...,
+    optimize_only: Sequence[str] | None = ...,
+    optimizer: Optimizer | None = ...,
+    config: Mapping[str, Any] | None = ...,
+    registry: PromptRegistry | None = ...,
+    run_dir: str | Path | None = ...,
+    prices: Mapping[str, Price] | None = ...,
+    callbacks: Sequence[Callback] = ...,
+    settings: Settings | None = ...,
+    dry_run: Literal[False] = ...,
+) -> OptimizeResult[G]: ...
+
+
+@overload
+def optimize(
+    graph: object,
+    evals: Any,
+    *,
+    model: str | BaseChatModel | None = ...,
+    budget: Budget | str | None = ...,
+    optimize_only: Sequence[str] | None = ...,
+    optimizer: Optimizer | None = ...,
+    config: Mapping[str, Any] | None = ...,
+    registry: PromptRegistry | None = ...,
+    run_dir: str | Path | None = ...,
+    prices: Mapping[str, Price] | None = ...,
+    callbacks: Sequence[Callback] = ...,
+    settings: Settings | None = ...,
+    dry_run: Literal[True],
+) -> Plan: ...
+
+
+def optimize(graph: Any, evals: Any, **options: Any) -> OptimizeResult[Any] | Plan:
+    """Make a graph's prompts better, and prove it.
+
+    The graph is run as it is, not one line of it changed, and the object given is not touched. Accepted texts are
+    written to a prompt registry; `result.graph` is a graph of the same class that runs with them.
+
+    Args:
+        graph: A compiled LangGraph graph: what `.compile()` or `create_agent()` returned.
+        evals: `Evals(data, evaluators)`, or the pair `(data, evaluators)`.
+        **options: All optional.
+            model: Writes gradients and proposals, and judges where an evaluator asks for a model. A chat model, or a
+                name that `init_chat_model` knows, as in "openai:gpt-4o-mini". Default: the model that the graph calls
+                most, as seen in the recording.
+            budget: The hard limit over everything: `Budget(usd=, calls=, tokens=, seconds=)`, or "$2", or "500 calls".
+                Default: 1,000 model calls.
+            optimize_only: The Parameters that may change: printed Sites, node names, or patterns such as "desk/*".
+                Default: all that are found.
+            optimizer: Turns gradients into proposals. Default: `TGD()`.
+            config: What each run of the graph needs, in the shape of a `RunnableConfig`; its key "context" goes to the
+                graph's runtime context. Each run gets a thread id of its own where the graph has a checkpointer.
+            registry: Where accepted texts go. Default: SQLite in `.textgrad-lg`.
+            run_dir: Where the run's journal is. Given again after a stop, nothing in it is paid for twice. Default: a
+                new folder under `.textgrad-lg/runs`.
+            prices: `Price(input, output)` in US dollars per million tokens by model name, where the built-in list does
+                not know the model or is wrong.
+            callbacks: Observers of the run's events.
+            settings: Steps, batch, gates, strategy, seed: see `Settings`.
+            dry_run: Return a `Plan` instead: what was found and what a run would cost at most. Calls no model.
+
+    Returns:
+        An `OptimizeResult`, or a `Plan` where `dry_run` was set.
+
+    Raises:
+        GraphError: `graph` is not a compiled graph.
+        DataError: The examples cannot be used: none, duplicate ids, a split without examples.
+        NoPromptFound: The graph's runs showed no prompt; the message says where it looked.
+        UnknownParameter: `optimize_only` names what the graph does not have.
+        BudgetTooSmall: The budget cannot pay for one evaluation; nothing was spent.
+        UnknownPrice: A money limit was set for a model whose price is not known.
+    """
+    return _run(aoptimize(graph, evals, **options))
+
+
+def _run(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The coroutine's result, inside a running event loop (a notebook, say) as well as outside of one."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(coroutine)
+    found: list[T] = []
+    raised: list[BaseException] = []
+
+    def in_loop_of_its_own() -> None:
+        try:
+            found.append(asyncio.run(coroutine))
+        except BaseException as error:  # noqa: BLE001  handed to the caller's thread, where it is raised again
+            raised.append(error)
+
+    thread = threading.Thread(
+        target=partial(contextvars.copy_context().run, in_loop_of_its_own), name="textgrad-lg-run"
+    )
+    thread.start()
+    thread.join()
+    if raised:
+        raise raised[0]
+    return found[0]

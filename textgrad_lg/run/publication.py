@@ -1,0 +1,99 @@
+"""Publication: how accepted edits get into the prompt registry, and into force."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from textgrad_lg.registry import NewVersion
+from textgrad_lg.run.deploy import CANDIDATE, PRODUCTION, prompt_name
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from textgrad_lg.overlay import Texts
+    from textgrad_lg.prompt import Template
+    from textgrad_lg.registry import PromptRegistry, PromptVersion
+    from textgrad_lg.site import Site
+    from textgrad_lg.update import Update
+
+
+@dataclass
+class Publication:
+    """Writes one run's accepted edits to a registry, and publishes them at its end.
+
+    Each edit is a version whose parents lead back to the graph's own text. That text is a version too: it says later
+    which messages are to be rewritten, and it is where a rollback ends.
+
+    Attributes:
+        registry: Where to write.
+        graph: The graph's name.
+        run: The run's id, kept in the provenance.
+        own: The graph's own texts.
+        start: The texts that the run began with, where they were not the graph's own.
+    """
+
+    registry: PromptRegistry
+    graph: str
+    run: str
+    own: Mapping[Site, Template]
+    start: Texts
+    _first: dict[str, int] = field(default_factory=dict[str, int])
+    _heads: dict[str, int] = field(default_factory=dict[str, int])
+    _found: dict[str, int | None] = field(default_factory=dict[str, "int | None"])
+
+    def commit(self, update: Update, score: float | None) -> PromptVersion:
+        """Write an accepted edit under the label `candidate`.
+
+        Raises:
+            VersionConflict: Another run moved the label since this one wrote last.
+        """
+        name = prompt_name(self.graph, update.site)
+        if name not in self._heads:
+            self._heads[name] = self._begin(name, update.site)
+        provenance = {
+            "run": self.run,
+            "why": update.why,
+            "proposer": update.proposer,
+            "gradients": list(update.gradients),
+        }
+        new = NewVersion(name, update.new, parent=self._heads[name], score=score, provenance=provenance)
+        version = self._write(new, self._heads[name])
+        self._heads[name] = version.version
+        return version
+
+    def publish(self) -> dict[str, int]:
+        """Put the accepted texts in force: move `production` on all of them at once; returns the versions by name.
+
+        Raises:
+            VersionConflict: `production` is no longer where this run found it; nothing was moved.
+        """
+        # By way of the texts the run began with where nothing was published before, so that a rollback ends there.
+        unset = {name: self._first[name] for name, version in self._found.items() if version is None}
+        if unset:
+            self.registry.move(PRODUCTION, unset, expect=dict.fromkeys(unset))
+        self.registry.move(PRODUCTION, self._heads, expect={**self._found, **unset})
+        return dict(self._heads)
+
+    def _begin(self, name: str, site: Site) -> int:
+        """Write the text that the run began with, and the graph's own before it; returns the version."""
+        labels = self.registry.labels(name) if name in self.registry.names() else {}
+        self._found[name] = labels.get(PRODUCTION)
+        why = {"run": self.run, "why": "the graph's own text"}
+        version = self._write(NewVersion(name, self.own[site], provenance=why), labels.get(CANDIDATE)).version
+        if site in self.start:
+            why = {"run": self.run, "why": "the text that the graph was bound to"}
+            version = self._write(
+                NewVersion(name, self.start[site].new, parent=version, provenance=why), version
+            ).version
+        self._first[name] = version
+        return version
+
+    def _write(self, new: NewVersion, expect: int | None) -> PromptVersion:
+        """Commit `new`, or point the label at its twin where a run that is gone on with has written it before."""
+        for version in self.registry.history(new.name) if new.name in self.registry.names() else ():
+            if (version.template, version.parent) == (new.template, new.parent):
+                self.registry.move(CANDIDATE, {new.name: version.version}, expect={new.name: expect})
+                return version
+        (version,) = self.registry.commit([new], label=CANDIDATE, expect={new.name: expect})
+        return version

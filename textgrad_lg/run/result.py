@@ -1,0 +1,132 @@
+"""What an optimisation run gives back."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+from textgrad_lg.events import Gated
+from textgrad_lg.prompt import Template
+from textgrad_lg.run.budget import Spend
+from textgrad_lg.run.deploy import PRODUCTION, prompt_name
+from textgrad_lg.run.stats import Comparison
+from textgrad_lg.site import Site
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from textgrad_lg.overlay import Texts
+    from textgrad_lg.registry import PromptRegistry
+
+G = TypeVar("G")
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizeResult(Generic[G]):
+    """What an optimisation run gives back. "No significant improvement; graph unchanged" is a result like any other.
+
+    Attributes:
+        graph: A graph of the class that was given. Texts that the registry's `production` label names are in force
+            on each of its runs; where nothing was published it behaves as the graph that was given.
+        improved: Whether the test set shows a significant gain. Only then were texts published.
+        reason: Why the run ended, and why the graph is or is not changed.
+        texts: The accepted edits, published or not.
+        start: The texts that the run began with, where they were not the graph's own: a bound graph was given.
+        parameters: Every Parameter found, with the graph's own text.
+        validation: The accepted texts against the graph's own on the validation set; None where nothing was accepted.
+        test: The same on the test set; None where it was not read.
+        decisions: Every proposal with its fate, in order.
+        spend: What was spent, by phase.
+        errors: The graph's own exceptions by example id, untouched.
+        unjudged: Why an evaluator could not judge, by example id.
+        warnings: What else should be known.
+        run: The run's id.
+        run_dir: Where its journal is; pass it again to go on from there.
+        seed: The seed.
+    """
+
+    graph: G
+    improved: bool
+    reason: str
+    texts: Texts
+    start: Texts
+    parameters: Mapping[Site, Template]
+    validation: Comparison | None
+    test: Comparison | None
+    decisions: tuple[Gated, ...]
+    spend: Spend
+    errors: Mapping[str, BaseException]
+    unjudged: Mapping[str, str]
+    warnings: tuple[str, ...]
+    run: str
+    run_dir: Path
+    seed: int
+    registry: PromptRegistry = field(repr=False)
+    name: str = field(repr=False)
+    on_rollback: Callable[[Mapping[str, int | None]], None] = field(repr=False)
+
+    @property
+    def original(self) -> dict[str, str]:
+        """The texts that the run began with, by printed Site."""
+        own = {str(site): template.text for site, template in self.parameters.items()}
+        return own | {str(site): replacement.new.text for site, replacement in self.start.items()}
+
+    @property
+    def prompts(self) -> dict[str, str]:
+        """The texts as `graph` runs with them if nothing is rolled back, by printed Site."""
+        changed = self.texts if self.improved else {}
+        return self.original | {str(site): change.new.text for site, change in changed.items()}
+
+    def summary(self) -> str:
+        """The result in a few lines."""
+        lines = [self.reason]
+        if self.test is not None:
+            lines.insert(0, f"test {self.test}")
+        if self.validation is not None:
+            lines.append(f"validation {self.validation}")
+        lines.append(str(self.spend))
+        lines += [f"{len(self.errors)} examples raised in the graph, first: {name}" for name in list(self.errors)[:1]]
+        lines += [
+            f"{len(self.unjudged)} rollouts could not be judged, first: {why}"
+            for why in list(self.unjudged.values())[:1]
+        ]
+        return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
+
+    def diff(self, site: str | None = None) -> str:
+        """What the accepted edits change, with the reason of each.
+
+        Args:
+            site: A printed Site, as in "classify/human"; default: all that changed.
+        """
+        parts: list[str] = []
+        for place, change in self.texts.items():
+            if site is not None and str(place) != site:
+                continue
+            old = self.start[place].new if place in self.start else change.old
+            lines = difflib.unified_diff(
+                old.text.splitlines(),
+                change.new.text.splitlines(),
+                f"{place} (before)",
+                f"{place} (after)",
+                lineterm="",
+            )
+            why = [
+                f"why: {gated.update.why} (by {gated.update.proposer}, from gradients {', '.join(gated.update.gradients) or 'none'})"
+                for gated in self.decisions
+                if gated.accepted and gated.gate == "validation" and gated.update.site == place
+            ]
+            shown = [f"  {dict(demo.inputs)} -> {demo.output}" for demo in change.new.demos]
+            demos = [f"with {len(shown)} demonstrations before it:", *shown] if shown else []
+            parts.append("\n".join([*lines, *demos, *why]))
+        return "\n\n".join(parts)
+
+    def rollback(self) -> None:
+        """Put the texts in force again that were published before this run; takes effect at the graph's next run.
+
+        Raises:
+            UnknownVersion: Nothing was published, so there is nothing to take back.
+        """
+        names = [prompt_name(self.name, site) for site in self.texts]
+        self.on_rollback(self.registry.rollback(PRODUCTION, names))
