@@ -108,14 +108,14 @@ def _pattern(text: str, slots: tuple[str, ...]) -> re.Pattern[str]:
     if not slots:
         return re.compile(re.escape(text))
     group = {slot: f"s{at}" for at, slot in enumerate(slots)}
-    seen: set[str] = set()
-    parts: list[str] = []
-    for at, part in enumerate(_slot_pattern(slots).split(text)):
-        if at % 2 == 0:
-            parts.append(re.escape(part))
-        elif part in seen:
-            parts.append(f"(?P={group[part]})")
-        else:
-            seen.add(part)
-            parts.append(f"(?P<{group[part]}>.*?)")
+    first, *rest = _slot_pattern(slots).split(text)
+    names, constants = rest[::2], rest[1::2]
+    # Where no slot is used again, the earliest place of the constant behind it is as good as any later one, so the search
+    # need not come back to it: with four slots and a long text, coming back took minutes.
+    again = max((at for at, name in enumerate(names) if names.count(name) > 1), default=-1)
+    parts = [re.escape(first)]
+    for at, (name, constant) in enumerate(zip(names, constants, strict=True)):
+        slot = f"(?P={group[name]})" if name in names[:at] else f"(?P<{group[name]}>.*?)"
+        part = f"{slot}{re.escape(constant)}"
+        parts.append(f"(?>{part})" if again < at < len(names) - 1 else part)
     return re.compile("".join(parts), re.DOTALL)

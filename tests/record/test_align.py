@@ -133,6 +133,10 @@ class TestAlign:
         second = Observed("Summarise the following text for a busy reader in one line: nobody ate the cake")
         assert texts_of(align([first, second]))[0].endswith("in one line: {v0}")
 
+    def test_white_space_that_both_end_with_stays(self):
+        first, second = "Tell me of the first one \nfor the record.", "Tell me of Ann\nfor the record."
+        assert texts_of(align([Observed(first), Observed(second)]))[0] == "Tell me of {v0}\nfor the record."
+
     def test_a_label_between_two_differences_stays(self):
         first, second = "Describe this person now.\nName: Ann\nAge: 3", "Describe this person now.\nName: Bob\nAge: 44"
         assert texts_of(align([Observed(first), Observed(second)]))[0] == (
@@ -245,6 +249,11 @@ class TestCoincidence:
 
 
 class TestPick:
+    def test_a_long_text_that_does_not_match_is_refused_at_once(self):
+        template = Template("{a} {b} {c} {d} {e}: tell", ("a", "b", "c", "d", "e"))
+        assert pick("word " * 4000, [template]) is None
+        assert pick("word " * 4000 + ": tell", [template]) is template
+
     def test_the_template_with_most_constant_text_is_picked_and_the_first_of_equals(self):
         wide, narrow, same = Template("{a}", ("a",)), Template("Say {a}", ("a",)), Template("Say {b}", ("b",))
         assert pick("Say hello", [wide, narrow, same]) is narrow
@@ -278,6 +287,7 @@ TEXTS = st.lists(WORDS, max_size=12).map(" ".join) | st.text(max_size=30)
 VALUES = st.lists(st.tuples(st.sampled_from(["review", "label", "v0", "a.b"]), TEXTS), max_size=4)
 
 
+@settings(deadline=None)
 @given(TEXTS, VALUES)
 @example("", [("a", "")])
 @example("{a} x", [("a", "{a}")])
@@ -288,7 +298,7 @@ def test_a_masked_text_matches_its_template_and_is_given_back(text, values):
     assert template.render(found) == text
 
 
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 @given(st.lists(st.builds(Observed, TEXTS, VALUES.map(tuple)), max_size=6))
 def test_every_text_matches_the_template_it_was_grouped_into_and_is_given_back(observed):
     templates = align(observed)
@@ -300,6 +310,7 @@ def test_every_text_matches_the_template_it_was_grouped_into_and_is_given_back(o
         assert pick(item.text, templates) == template
 
 
+@settings(deadline=None)
 @given(
     st.lists(
         st.text("abcdefgh ", min_size=3, max_size=20).filter(lambda text: len(text.strip()) > 2), min_size=1, max_size=5

@@ -41,7 +41,7 @@ CHAT = ChatPromptTemplate.from_messages(
     [("system", "Be {label} to all."), ("human", "{review}"), ("placeholder", "{m}")]
 )
 GREETING = SystemMessage("Greet them.")
-OFFSET = types.ModuleType("my_prompts")
+OFFSET: Any = types.ModuleType("my_prompts")
 OFFSET.LATE = "Come later to this place, please."
 OFFSET.SUBMODULE = types
 
@@ -241,6 +241,18 @@ class TestFunctions:
             ("Be {label} to all.", ("label",), "system", f"ChatPromptTemplate `{HERE}.CHAT`"),
         ]
 
+    def test_prompts_given_by_keyword_and_objects_without_attributes_are_no_trouble(self):
+        class Slim:
+            __slots__ = ()
+
+        slim = Slim()
+
+        def node(state):
+            made: Any = create_agent(MODEL, system_prompt=f"Answer {state['label']}", tools=[])
+            return {"label": made.invoke({"messages": [("human", slim.__class__.__name__)]})}
+
+        assert found(node)[0][:3] == ("Answer {label}", ("label",), "system")
+
     def test_functions_that_call_each_other_end_the_walk(self):
         def even(state):
             return odd(state) if state else MODEL.invoke([SystemMessage("Even now")])
@@ -253,10 +265,11 @@ class TestFunctions:
     def test_a_variable_that_was_never_set_is_no_text(self):
         def make():
             def node(state):
-                return {"label": MODEL.invoke([SystemMessage(later)]).text}
+                said = [SystemMessage(later)]  # noqa: F821  # pyright: ignore[reportUnboundVariable]
+                return {"label": MODEL.invoke(said).text}
 
-            if not node:
-                later = "Not yet"
+            later = "Not yet"
+            del later
             return node
 
         assert texts(make()) == []
@@ -272,7 +285,6 @@ def node(state):
         exec(compile(source, "<typed in>", "exec"), names)
         texts = static_texts(graph_of(node=names["node"]))
         assert [(text.text, text.fragment, text.source) for text in texts] == [
-            ("A docstring of five whole words", True, "<typed in>:2"),
             ("Please sort this review ", True, "<typed in>:2"),
         ]
 

@@ -1,8 +1,9 @@
 """Recording: a run of a graph as a Trace, without a change to the graph; and discovery, what in it is a Parameter."""
 
 from textgrad_lg.record.discover import Discovery, discover
+from textgrad_lg.record.held import StaticText, Tool
 from textgrad_lg.record.recorder import Recording, record
-from textgrad_lg.record.static import StaticText, Tool, static_texts, static_tools
+from textgrad_lg.record.static import static_texts, static_tools
 
 __all__ = [
     "Discovery",

@@ -117,8 +117,10 @@ def _varies(hit: Hit, at: int, observed: Sequence[Observed], found: Sequence[Seq
     support = against = asked = 0
     for other, item in enumerate(observed):
         values = {value for name, value in item.values if name == hit.name}
-        if other == at or not values or hit.value in values or asked >= _WITNESSES:
+        if other == at or not values or hit.value in values:
             continue
+        if asked == _WITNESSES:
+            break
         asked += 1
         stays = [start for start in _same_places(hit.value, left, right, item.text) if _free(start, hit, found[other])]
         if stays:
@@ -181,9 +183,7 @@ def _merged(one: Pieces, two: Pieces, texts: Sequence[str], avoid: set[str]) -> 
         if equal:
             pieces += left[a:b]
         else:
-            (first, space), (second, other) = _without_space(left[a:b]), _without_space(right[c:d])
-            if space != other:
-                first, second, space = left[a:b], right[c:d], ""
+            first, second, space = _without_space(left[a:b], right[c:d])
             slot = _slot_for(first, second, taken)
             taken.add(slot.name)
             pieces += [slot, space] if space else [slot]
@@ -256,13 +256,16 @@ def _says_enough(tokens: Pieces) -> bool:
     return words > 1 or (words == 1 and any(isinstance(token, str) and re.search(r"[\n:=]", token) for token in tokens))
 
 
-def _without_space(tokens: list[str | Slot]) -> tuple[Pieces, str]:
-    """The tokens without the white space at their end, and that white space."""
-    last = tokens[-1] if tokens else ""
-    if not isinstance(last, str):
-        return tokens, ""
-    word = last.rstrip()
-    return [*tokens[:-1], word] if word else tokens[:-1], last[len(word) :]
+def _without_space(one: list[str | Slot], two: list[str | Slot]) -> tuple[Pieces, Pieces, str]:
+    """Both without the white space that both end with, and that white space."""
+    ends = [side[-1] if side and isinstance(side[-1], str) else "" for side in (one, two)]
+    pairs = zip(ends[0][::-1], ends[1][::-1], strict=False)
+    length = next((at for at, (a, b) in enumerate(pairs) if a != b or not a.isspace()), min(map(len, ends)))
+    if not length:
+        return one, two, ""
+    words = [end[:-length] for end in ends]
+    cut = [[*side[:-1], word] if word else side[:-1] for side, word in zip((one, two), words, strict=True)]
+    return cut[0], cut[1], ends[0][-length:]
 
 
 def _slot_for(one: Pieces, two: Pieces, taken: set[str]) -> Slot:

@@ -9,29 +9,23 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from difflib import get_close_matches
-from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Any, cast
 
-from textgrad_lg.errors import NoPromptFound, UnknownParameter
+from textgrad_lg.errors import NoPromptFound
 from textgrad_lg.prompt import Template
-from textgrad_lg.record.align import Observed, align, pick
-from textgrad_lg.record.mask import constants, has_words
+from textgrad_lg.record.align import pick
+from textgrad_lg.record.explain import holds, source_of, templates_of
+from textgrad_lg.record.held import StaticText, Tool
+from textgrad_lg.record.mask import has_words
 from textgrad_lg.record.observe import Sending, sendings
-from textgrad_lg.record.static import StaticText, Tool, static_texts, static_tools
+from textgrad_lg.record.select import selected
+from textgrad_lg.record.static import static_texts, static_tools
 from textgrad_lg.site import Site
 from textgrad_lg.trace import Trace
 from textgrad_lg.types import SpanKind
 
 if TYPE_CHECKING:
     from langgraph.pregel import Pregel  # pyright: ignore[reportMissingTypeStubs]  a package without py.typed
-
-_RUNS = 3
-"""From so many runs on, a text that only one of them sent, among many others, is taken for a value of the state."""
-_VARIANTS = 2
-"""So many different texts in one place are always taken for the author's: the two branches of a condition."""
-_WORDS = 12
-"""Characters that the constants of a format string must have before it explains a text that was sent."""
 
 
 @dataclass(frozen=True)
@@ -121,7 +115,7 @@ def discover(
     tools |= dict.fromkeys(tool for tool in _tools_sent(traces) if tool.name not in known)
     return Discovery(
         found.parameters,
-        _selected(tuple(found.parameters), only),
+        selected(tuple(found.parameters), only),
         found.sources,
         tuple(tools),
         tuple(found.unreached),
@@ -161,107 +155,20 @@ def _from_runs(traces: Sequence[Trace], texts: Sequence[StaticText], found: _Fou
         places.setdefault(sending.site, []).append(sending)
     explained: dict[int, Template] = {}
     for place, group in places.items():
-        for sending, template in zip(group, _templates(place, group, texts, found.warnings), strict=True):
+        for sending, template in zip(group, templates_of(place, group, texts, found.warnings), strict=True):
             if template is not None and has_words(template):
                 explained[id(sending)] = template
     for sending in sent:
         template = explained.get(id(sending))
         if template is not None:
-            found.add(sending.site, template, _source(sending.site, template, texts))
+            found.add(sending.site, template, source_of(sending.site, template, texts))
     whole = list(dict.fromkeys(text for sending in sent for text in sending.texts))
-    found.unreached += [text for text in texts if not text.fragment and not any(_holds(at, text) for at in whole)]
+    found.unreached += [text for text in texts if not text.fragment and not any(holds(at, text) for at in whole)]
     if found.unreached:
         held = ", ".join(dict.fromkeys(text.held for text in found.unreached))
         found.warnings.append(
             f"no recorded run sent the text of {held}; it can be trained only on examples that reach it"
         )
-
-
-def _templates(
-    place: Site, group: Sequence[Sending], texts: Sequence[StaticText], warnings: list[str]
-) -> list[Template | None]:
-    """The Template of each message sent from one place; None where it is a value of the state."""
-    exact = [_exact(place, sending, texts) for sending in group]
-    rest = [at for at, template in enumerate(exact) if template is None]
-    observed = [Observed(_main_text(group[at]), group[at].values) for at in rest]
-    result: list[Template | None] = list(exact)
-    for at, template in zip(rest, align(observed), strict=True):
-        result[at] = template
-    runs: dict[Template, set[str]] = {}
-    for sending, template in zip(group, result, strict=True):
-        if template is not None and has_words(template):
-            runs.setdefault(template, set()).add(sending.run)
-    if len(runs) > _VARIANTS and len({sending.run for sending in group}) >= _RUNS:
-        certain = {template for template in exact if template is not None}
-        lone = {
-            template
-            for template, seen in runs.items()
-            if len(seen) == 1 and template not in certain and not _in_code(template, texts)
-        }
-        if lone:
-            warnings.append(
-                f"{place}: {len(lone)} texts were sent by one run each and have little in common; they are taken for "
-                "values of the state, not for prompts"
-            )
-        return [None if template in lone else template for template in result]
-    return result
-
-
-def _main_text(sending: Sending) -> str:
-    """Of a message with several pieces of text, the first that does not come from the state as a whole."""
-    if len(sending.texts) == 1:
-        return sending.texts[0]
-    return next(
-        (text for text in sending.texts if has_words(align([Observed(text, sending.values)])[0])), sending.texts[0]
-    )
-
-
-def _exact(place: Site, sending: Sending, texts: Sequence[StaticText]) -> Template | None:
-    """The Template of a message whose text stands in the code, as it is or as a format string."""
-    for text in sending.texts:
-        if any(not at.slots and at.text == text for at in texts):
-            return Template(text)
-    constant = {at.text for at in texts if not at.slots}
-    best: Template | None = None
-    for at in texts:
-        near = (
-            at.path == place.path[: len(at.path)] and at.agent in (None, place.agent) and at.role in (None, place.role)
-        )
-        if not (near and at.slots) or sum(map(len, constants(at.template))) < _WORDS:
-            continue
-        for text in sending.texts:
-            values = at.template.match(text)
-            if values is not None:
-                # A slot that is filled with a text of the author's is no slot.
-                kept = tuple(slot for slot in at.slots if values[slot] not in constant)
-                template = Template(at.template.render({**values, **{slot: f"{{{slot}}}" for slot in kept}}), kept)
-                if best is None or len("".join(constants(template))) > len("".join(constants(best))):
-                    best = template if template.match(text) is not None else best
-    return best
-
-
-def _in_code(template: Template, texts: Sequence[StaticText]) -> bool:
-    return any(_holds(template.text, text) for text in texts)
-
-
-def _holds(sent: str, text: StaticText) -> bool:
-    """Whether all constants of a text from the code stand in a text that was sent."""
-    return all(part.strip() in sent for part in constants(text.template))
-
-
-def _source(site: Site, template: Template, texts: Sequence[StaticText]) -> str | None:
-    """Where the code holds a text: the nearest and longest of the texts that stand in it."""
-    held = [text for text in texts if _holds(template.text, text) or _holds_all(text, template)]
-    near = [text for text in held if text.path == site.path[: len(text.path)]]
-    best = max(near or held, key=lambda text: len("".join(constants(text.template))), default=None)
-    if best is None:
-        return None
-    return f"{best.held} ({best.source})" if best.source else best.held
-
-
-def _holds_all(text: StaticText, template: Template) -> bool:
-    parts = constants(template)
-    return bool(parts) and all(part.strip() in text.text for part in parts)
 
 
 def _tools_sent(traces: Sequence[Trace]) -> Iterator[Tool]:
@@ -286,40 +193,6 @@ def _from_code(texts: Sequence[StaticText], found: _Found) -> None:
             found.warnings.append(f"{where} may be a piece of a prompt: {_short(text.text)}; a run will tell")
         else:
             found.add(Site(text.path, text.role or "system", 0, text.agent), text.template, where)
-
-
-# What the user asked for
-
-
-def _selected(sites: tuple[Site, ...], only: Sequence[str] | None) -> tuple[Site, ...]:
-    if only is None:
-        return sites
-    chosen: set[Site] = set()
-    for name in only:
-        fitting = [site for site in sites if _fits(site, name)]
-        if not fitting:
-            raise UnknownParameter(_unknown(name, sites))
-        chosen.update(fitting)
-    return tuple(site for site in sites if site in chosen)
-
-
-def _fits(site: Site, name: str) -> bool:
-    printed = str(site)
-    parts = tuple(part for part in name.split("/") if part)
-    return bool(parts) and (
-        printed == name
-        or site.path[: len(parts)] == parts
-        or (len(parts) == 1 and (name in site.path or name == site.agent))
-        or fnmatchcase(printed, name)
-    )
-
-
-def _unknown(name: str, sites: Sequence[Site]) -> str:
-    printed = [str(site) for site in sites]
-    nodes = [part for site in sites for part in (*site.path, *([site.agent] if site.agent else []))]
-    near = get_close_matches(name, list(dict.fromkeys([*printed, *nodes])), n=3, cutoff=0.5)
-    meant = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    return f"the graph has no parameter {name!r}; {meant}It has {', '.join(printed)}"
 
 
 def _nothing(traces: Sequence[Trace], texts: Sequence[StaticText], graph: object) -> str:

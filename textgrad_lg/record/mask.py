@@ -10,7 +10,7 @@ from textgrad_lg.prompt import Template
 
 SHORT = 3
 """Values with fewer characters are found only where they fill a line, because they stand in most texts by chance."""
-CUT = 24
+CUT = 16
 """So many characters of a value's beginning are enough to find it in a text that cuts it short."""
 _SEPARATOR = 12
 """At most so many characters, none of them a letter, between two values of one field that are one list."""

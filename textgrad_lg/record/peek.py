@@ -45,7 +45,7 @@ def attributes(value: Any) -> Mapping[str, Any]:
 
 
 def in_library(module: str) -> bool:
-    """Whether a module is a library's: its prompts and helpers are not the user's to change."""
+    """Whether a module is a library's: what is in it is not the user's to change."""
     return bool(_LIBRARIES.match(module)) or module.partition(".")[0] in sys.stdlib_module_names - {"__main__"}
 
 

@@ -20,8 +20,8 @@ from langchain_core.runnables.base import RunnableBindingBase
 from langgraph.pregel import Pregel  # pyright: ignore[reportMissingTypeStubs]  a package without py.typed
 
 from textgrad_lg.prompt import Template
+from textgrad_lg.record.held import Findings, Place, StaticText, Tool
 from textgrad_lg.record.literals import Reading, parse_format, read
-from textgrad_lg.record.mask import has_words
 from textgrad_lg.record.peek import (
     attributes,
     cells_of,
@@ -43,53 +43,9 @@ DEPTH = 16
 """How many references the walk follows from a node."""
 OBJECTS = 20_000
 """How many objects the walk looks at in a graph."""
+# Variables in which LangChain's and LangGraph's agents hold their system prompt.
 _AGENT_CELLS = {"system_message", "_system_message", "system_prompt", "prompt"}
 _ROLES = ("system", "human")
-
-
-@dataclass(frozen=True, slots=True)
-class StaticText:
-    """A text that the graph holds and that could be a prompt.
-
-    Attributes:
-        path: The nodes that it was found in, from the outermost graph inwards.
-        text: The text, with its slots.
-        held: Where it is held, in words.
-        role: The role of the message that it goes into; None where the code does not show it.
-        slots: The names of its slots.
-        agent: The name of the agent that it was found in.
-        fragment: Whether it may be only a piece of what is sent.
-        source: The file and line, as in "/app/prompts.py:12"; "" where it is not known.
-    """
-
-    path: tuple[str, ...]
-    text: str
-    held: str
-    role: str | None = None
-    slots: tuple[str, ...] = ()
-    agent: str | None = None
-    fragment: bool = False
-    source: str = ""
-
-    @property
-    def template(self) -> Template:
-        """The text as a Template."""
-        return Template(self.text, self.slots)
-
-
-@dataclass(frozen=True, slots=True)
-class Tool:
-    """A tool that a model may be offered.
-
-    Attributes:
-        name: Its name.
-        description: What the model is told about it.
-        where: The node that it was found in, as in "agent/tools".
-    """
-
-    name: str
-    description: str
-    where: str
 
 
 def static_texts(graph: Pregel[Any, Any, Any, Any]) -> tuple[StaticText, ...]:
@@ -106,38 +62,6 @@ def static_tools(graph: Pregel[Any, Any, Any, Any]) -> tuple[Tool, ...]:
     return tuple(_walked(graph).tools)
 
 
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Where the walk is.
-
-    Attributes:
-        path: The nodes that it came through.
-        agent: The agent that it is in.
-        held: In words, what holds the object it looks at.
-        source: The file and line of that.
-        depth: How many references it followed.
-        role: The role of the message that a function's result is put into.
-        tool: Whether it is inside a tool, whose texts are results unless they go into a message.
-        library: Whether a library's closure led to the object.
-    """
-
-    path: tuple[str, ...] = ()
-    agent: str | None = None
-    held: str = ""
-    source: str = ""
-    depth: int = 0
-    role: str | None = None
-    tool: bool = False
-    library: bool = False
-
-    def at(self, held: str, source: str = "") -> _Place:
-        return replace(self, held=held, source=source)
-
-
-def _within(text: StaticText, other: StaticText) -> bool:
-    return (text.path, text.agent) == (other.path, other.agent) and text.text != other.text and text.text in other.text
-
-
 class _Code(NamedTuple):
     """What is known of the code that refers to a name: what its source says, and all the names it refers to."""
 
@@ -145,36 +69,19 @@ class _Code(NamedTuple):
     names: tuple[str, ...] = ()
 
 
-def _walked(graph: Pregel[Any, Any, Any, Any]) -> _Walk:
+def _walked(graph: Pregel[Any, Any, Any, Any]) -> Findings:
     walk = _Walk()
-    walk.visit(graph, _Place())
-    return walk
+    walk.visit(graph, Place())
+    return walk.findings
 
 
 @dataclass(slots=True)
 class _Walk:
-    texts: dict[StaticText, None] = field(default_factory=dict[StaticText, None])
-    tools: dict[Tool, None] = field(default_factory=dict[Tool, None])
+    findings: Findings = field(default_factory=Findings)
     # Identity to object: held, so that an id is not given to another object while the walk lasts.
     seen: dict[tuple[int, tuple[str, ...]], Any] = field(default_factory=dict[tuple[int, tuple[str, ...]], Any])
 
-    def found(self) -> tuple[StaticText, ...]:
-        """The texts, each once a node: a whole text is preferred to a fragment, one of known role to one of unknown.
-
-        A text of unknown role that stands in another one of its node is not named again.
-        """
-        best: dict[tuple[tuple[str, ...], str | None, str], StaticText] = {}
-        for text in self.texts:
-            key = (text.path, text.agent, text.text)
-            known = best.get(key)
-            if known is None or (known.fragment, known.role is None) > (text.fragment, text.role is None):
-                best[key] = text
-        texts = list(best.values())
-        return tuple(
-            text for text in texts if text.role is not None or not any(_within(text, other) for other in texts)
-        )
-
-    def visit(self, value: Any, place: _Place) -> None:
+    def visit(self, value: Any, place: Place) -> None:
         """Look at one object and at what it holds."""
         place = replace(place, depth=place.depth + 1)
         key = (id(value), place.path)
@@ -203,16 +110,16 @@ class _Walk:
 
     # What holds texts
 
-    def _collection(self, items: Any, place: _Place) -> None:
+    def _collection(self, items: Any, place: Place) -> None:
         for _, item in entries(items):
             self.visit(item, place)
 
-    def _task(self, function: Any, place: _Place) -> None:
+    def _task(self, function: Any, place: Place) -> None:
         """A task of the functional API: LangGraph runs it under its own name, inside the node that calls it."""
         name = str(attributes(function).get("__name__") or getattr(function, "__name__", "task"))
         self.visit(function, replace(place, path=(*place.path, name)))
 
-    def _graph(self, graph: Any, place: _Place) -> None:
+    def _graph(self, graph: Any, place: Place) -> None:
         own = attributes(graph)
         config = cast("Mapping[str, Any]", own.get("config") or {})
         metadata = cast("Mapping[str, Any]", config.get("metadata") or {})
@@ -225,7 +132,7 @@ class _Walk:
                 for branch in branches.get(name, {}).values():
                     self.visit(branch.path, inner.at(f"the router of node `{name}`"))
 
-    def _runnable(self, value: Any, place: _Place) -> None:
+    def _runnable(self, value: Any, place: Place) -> None:
         from langchain_core.language_models import BaseLanguageModel
         from langchain_core.prompts import BasePromptTemplate
         from langchain_core.tools import BaseTool
@@ -242,9 +149,9 @@ class _Walk:
                 if not isinstance(item, str):
                     self.visit(item, place)
 
-    def _tool(self, tool: BaseTool, place: _Place) -> None:
+    def _tool(self, tool: BaseTool, place: Place) -> None:
         own = attributes(tool)
-        self.tools[Tool(str(own.get("name")), str(own.get("description") or ""), "/".join(place.path))] = None
+        self.findings.add_tool(place, own.get("name"), own.get("description"))
         if place.library:
             # An agent's model node knows the tools too, but they run in a node of their own.
             return
@@ -256,16 +163,15 @@ class _Walk:
         if isinstance(run, FunctionType) and not in_library(type(tool).__module__):
             self._function(run, place, tool)
 
-    def _bound_tools(self, options: Mapping[str, Any], place: _Place) -> None:
+    def _bound_tools(self, options: Mapping[str, Any], place: Place) -> None:
         for tool in options.get("tools") or ():
             if isinstance(tool, dict):
                 told = cast("dict[str, Any]", tool)
                 told = told.get("function") or told
                 if "name" in told:
-                    where = "/".join(place.path)
-                    self.tools[Tool(str(told["name"]), str(told.get("description") or ""), where)] = None
+                    self.findings.add_tool(place, told["name"], told.get("description"))
 
-    def _prompt(self, prompt: Any, place: _Place) -> None:
+    def _prompt(self, prompt: Any, place: Place) -> None:
         """A prompt template of LangChain: its messages, in order."""
         held = place.held if place.held.startswith("ChatPromptTemplate") else f"ChatPromptTemplate in {place.held}"
         for item in attributes(prompt).get("messages") or [prompt]:
@@ -279,39 +185,24 @@ class _Walk:
                 text, form = attributes(part).get("template"), attributes(part).get("template_format", "f-string")
                 if isinstance(text, str) and (role or item is prompt):
                     template, fragment = template_from(text, form)
-                    self._add(place.at(held, place.source), template, role, fragment=fragment)
+                    self.findings.add(place.at(held, place.source), template, role, fragment=fragment)
 
-    def _message(self, message: BaseMessage, place: _Place) -> None:
+    def _message(self, message: BaseMessage, place: Place) -> None:
         role = message.type if message.type in _ROLES else None
         content = message.content
         for block in [content] if isinstance(content, str) else content:
             text = block if isinstance(block, str) else block.get("text")
             if role and isinstance(text, str):
-                self._add(place, Template(text), role)
-
-    def _add(self, place: _Place, template: Template, role: str | None, *, fragment: bool = False) -> None:
-        if has_words(template):
-            self.texts[
-                StaticText(
-                    place.path,
-                    template.text,
-                    place.held,
-                    role,
-                    template.slots,
-                    place.agent,
-                    fragment,
-                    place.source,
-                )
-            ] = None
+                self.findings.add(place, Template(text), role)
 
     # Functions
 
-    def _method(self, method: MethodType, place: _Place) -> None:
+    def _method(self, method: MethodType, place: Place) -> None:
         function = method.__func__
         if isinstance(function, FunctionType):
             self._function(function, place, method.__self__)
 
-    def _partial(self, value: partial[Any], place: _Place) -> None:
+    def _partial(self, value: partial[Any], place: Place) -> None:
         function: Any = value.func
         code = getattr(function, "__code__", None) if isinstance(function, FunctionType) else None
         names = code.co_varnames if code is not None else ()
@@ -321,7 +212,7 @@ class _Walk:
             self._named(name, item, place.at(f"argument `{name}` given to {title_of(function)}"), _Code(reading))
         self.visit(function, place)
 
-    def _function(self, function: FunctionType, place: _Place, owner: Any = None) -> None:
+    def _function(self, function: FunctionType, place: Place, owner: Any = None) -> None:
         code = function.__code__
         cells = dict(cells_of(function))
         if in_library(function.__globals__.get("__name__", "")):
@@ -334,7 +225,8 @@ class _Walk:
         variables = {name: function.__globals__[name] for name in names if name in function.__globals__}
         known = {**variables, **cells}
         if reading is None:
-            self._constants(code, place.at(f"constant in {title}", f"{code.co_filename}:{code.co_firstlineno}"))
+            inner = place.at(f"constant in {title}", f"{code.co_filename}:{code.co_firstlineno}")
+            self._constants(code, inner, function.__doc__)
         else:
             self._literals(reading, known, title, code.co_filename, place)
         module = str(function.__globals__.get("__name__", ""))
@@ -351,19 +243,19 @@ class _Walk:
                 if name in names:
                     self._named(name, value, place.at(f"attribute `{name}` of `{owned}`"), code_names)
 
-    def _library_function(self, cells: Mapping[str, Any], place: _Place) -> None:
+    def _library_function(self, cells: Mapping[str, Any], place: Place) -> None:
         """Of a library's function, the closure: agents keep their prompt, tools and middleware there."""
         for name, value in cells.items():
             if name in _AGENT_CELLS and isinstance(value, (str, BaseMessage)):
                 agent = f" `{place.agent}`" if place.agent else ""
                 inner = place.at(f"system_prompt of the agent{agent}")
-                self.visit(value, inner) if isinstance(value, BaseMessage) else self._add(
+                self.visit(value, inner) if isinstance(value, BaseMessage) else self.findings.add(
                     inner, Template(value), "system"
                 )
             elif not isinstance(value, str):
                 self.visit(value, replace(place, library=True))
 
-    def _literals(self, reading: Reading, known: Mapping[str, Any], title: str, file: str, place: _Place) -> None:
+    def _literals(self, reading: Reading, known: Mapping[str, Any], title: str, file: str, place: Place) -> None:
         for literal in reading.literals:
             template = Template(literal.text, literal.slots)
             # f"{RULES}\n\n{review}": the constant is the author's text, not a slot.
@@ -376,20 +268,17 @@ class _Walk:
                 if role is None and place.tool:
                     continue
                 inner = place.at(f"{literal.kind} in {title}", f"{file}:{literal.line}")
-                self._add(inner, template, role, fragment=role is None)
+                self.findings.add(inner, template, role, fragment=role is None)
 
-    def _constants(self, code: CodeType, place: _Place) -> None:
+    def _constants(self, code: CodeType, place: Place, docstring: str | None = None) -> None:
         """Without source: the strings in the compiled code, of which an f-string leaves only pieces."""
-        constants = code.co_consts
-        if constants and code.co_flags & 0x4000000:  # 3.14: CO_HAS_DOCSTRING
-            constants = constants[1:]
-        for value in constants:
-            if isinstance(value, str) and is_prose(value):
-                self._add(place, Template(value), None, fragment=True)
+        for value in code.co_consts:
+            if isinstance(value, str) and value != docstring and is_prose(value):
+                self.findings.add(place, Template(value), None, fragment=True)
             elif isinstance(value, CodeType):
                 self._constants(value, place)
 
-    def _named(self, name: str, value: Any, place: _Place, code: _Code) -> None:
+    def _named(self, name: str, value: Any, place: Place, code: _Code) -> None:
         """Something that a function's code refers to by name."""
         kind = cast("type[Any]", type(value))
         if issubclass(kind, str):
@@ -406,14 +295,14 @@ class _Walk:
             role = code.reading.roles.get(name) if code.reading else None
             self.visit(value, replace(place, role=role))
 
-    def _module(self, module: ModuleType, place: _Place, code: _Code) -> None:
+    def _module(self, module: ModuleType, place: Place, code: _Code) -> None:
         if in_library(module.__name__):
             return
         for name, item in list(module.__dict__.items()):
             if name in code.names and not isinstance(item, ModuleType):
                 self._named(name, item, place.at(f"module constant `{module.__name__}.{name}`"), code)
 
-    def _entries(self, name: str, value: Any, place: _Place, code: _Code) -> None:
+    def _entries(self, name: str, value: Any, place: Place, code: _Code) -> None:
         """The entries of a constant that is a dict, list or tuple."""
         for key, item in entries(value):
             inner = place.at(_part(place.held, f"[{key!r}]"))
@@ -422,13 +311,13 @@ class _Walk:
             else:
                 self.visit(item, inner)
 
-    def _members(self, members: Mapping[str, Any], place: _Place, code: _Code) -> None:
+    def _members(self, members: Mapping[str, Any], place: Place, code: _Code) -> None:
         """The texts of a class or record that the code names."""
         for name, item in list(members.items()):
             if name in code.names and isinstance(item, str):
                 self._constant(name, item, place.at(_part(place.held, f".{name}")), code)
 
-    def _constant(self, name: str, text: str, place: _Place, code: _Code) -> None:
+    def _constant(self, name: str, text: str, place: Place, code: _Code) -> None:
         role = code.reading.roles.get(name) if code.reading else None
         formatted = code.reading is not None and name in code.reading.formatted
         if role is None and not formatted and not is_prose(text):
@@ -436,7 +325,7 @@ class _Walk:
         if place.held.startswith("module constant `"):
             module, _, constant = place.held.split("`")[1].partition("[")[0].rpartition(".")
             place = place.at(place.held, line_of(sys.modules.get(module), constant))
-        self._add(place, (parse_format(text) if formatted else None) or Template(text), role)
+        self.findings.add(place, (parse_format(text) if formatted else None) or Template(text), role)
 
 
 def _part(held: str, suffix: str) -> str:
