@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from examples.review_desk.evals import build_evals
 from examples.review_desk.graph import build_graph
-from textgrad_lg import Budget, OptimizeResult, Settings, Strategy, optimize
+from textgrad_lg import TGD, Budget, OptimizeResult, Settings, Strategy, optimize
 from textgrad_lg.cli.progress import Progress
 from textgrad_lg.llm import resolve_model
+from textgrad_lg.optim import Demos, Insert, Rewrite
 from textgrad_lg.overlay import overlay
 from textgrad_lg_integrations.local import embedded_model
 from textgrad_lg_tracing import configure
@@ -24,6 +25,8 @@ from textgrad_lg_tracing import configure
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langgraph.graph.state import CompiledStateGraph
+
+    from textgrad_lg.events import Callback
 
 CAP = 0.50
 SPANS = ".textgrad-lg/demo-spans.jsonl"
@@ -47,13 +50,15 @@ def main() -> None:
     print("Each line is OTLP JSON. Send them to any collector, or run the demo with --otlp http://localhost:4318")
 
 
-def _demo(graph: CompiledStateGraph, critic: BaseChatModel, spans: object, *, embedded: bool) -> None:
+def _demo(graph: CompiledStateGraph, critic: BaseChatModel, spans: Callback, *, embedded: bool) -> None:
     evals = build_evals()
     strategy = Strategy.STRUCTURAL if embedded else Strategy.AUTO
     settings = Settings(steps=2, batch=8, strategy=strategy, concurrency=4)
     budget = Budget(calls=4000) if embedded else Budget(usd=CAP)
+    # One rewrite at a time: more of them do not fit into what the small model can write in one reply.
+    optimizer = TGD(proposers=[Rewrite(alternatives=1), Insert(), Demos()]) if embedded else TGD()
     say("What would be looked at, and what it could cost (nothing has been run yet)")
-    print(optimize(graph, evals, model=critic, budget=budget, settings=settings, dry_run=True))
+    print(optimize(graph, evals, model=critic, budget=budget, settings=settings, optimizer=optimizer, dry_run=True))
     if not embedded:
         print(f"The hard cap of this run is ${CAP:.2f}.")
 
@@ -64,6 +69,7 @@ def _demo(graph: CompiledStateGraph, critic: BaseChatModel, spans: object, *, em
         model=critic,
         budget=budget,
         settings=settings,
+        optimizer=optimizer,
         callbacks=[Progress(sys.stdout), spans],
     )
 

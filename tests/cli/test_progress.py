@@ -1,4 +1,5 @@
 import io
+from typing import Any
 
 from inline_snapshot import snapshot
 
@@ -7,6 +8,7 @@ from textgrad_lg.events import (
     BackwardFinished,
     Committed,
     Discovered,
+    Event,
     ExampleScored,
     Gated,
     RunFinished,
@@ -29,26 +31,25 @@ def test_a_line_for_each_thing_worth_one():
     progress = Progress(out, every=2)
     build = TraceBuilder(example="e1")
     trace = build.finish({"x": build.input("x", 1)})
-    scored = {"phase": Phase.TEST, "candidate": "c", "example": "e1", "trace": trace, "scores": ()}
+    scored: dict[str, Any] = {"phase": Phase.TEST, "candidate": "c", "example": "e1", "trace": trace, "scores": ()}
     blame = Gradients((Gradient("v", "be brief", "s0", trace.id, site=SITE),))
-    gated = {"update": UPDATE, "gate": "minibatch", "reason": "minibatch 0.00 -> 0.50"}
-    for at, (kind, fields) in enumerate(
-        [
-            (Discovered, {"parameters": {}, "trainable": (SITE,)}),
-            (ExampleScored, scored),
-            (ExampleScored, {**scored, "cached": True}),
-            (ExampleScored, scored),
-            (BackwardFinished, {"trace": trace, "gradients": blame, "started": 0.0}),
-            (BackwardFinished, {"trace": trace, "gradients": Gradients(), "started": 0.0}),
-            (Gated, {**gated, "accepted": True}),
-            (Gated, {**gated, "accepted": False}),
-            (Committed, {"update": UPDATE, "name": "g:label/system", "version": 2, "label": "candidate"}),
-            (StepFinished, {"started": 0.0, "score": 0.25, "accepted": True, "step": 1}),
-            (StepFinished, {"started": 0.0, "score": None, "accepted": False, "step": 2}),
-            (Warned, {"message": "mind the gap"}),
-            (RunFinished, {"summary": "", "started": 0.0}),
-        ]
-    ):
+    gated: dict[str, Any] = {"update": UPDATE, "gate": "minibatch", "reason": "minibatch 0.00 -> 0.50"}
+    events: list[tuple[type[Event], dict[str, Any]]] = [
+        (Discovered, {"parameters": {}, "trainable": (SITE,)}),
+        (ExampleScored, scored),
+        (ExampleScored, {**scored, "cached": True}),
+        (ExampleScored, scored),
+        (BackwardFinished, {"trace": trace, "gradients": blame, "started": 0.0}),
+        (BackwardFinished, {"trace": trace, "gradients": Gradients(), "started": 0.0}),
+        (Gated, {**gated, "accepted": True}),
+        (Gated, {**gated, "accepted": False}),
+        (Committed, {"update": UPDATE, "name": "g:label/system", "version": 2, "label": "candidate"}),
+        (StepFinished, {"started": 0.0, "score": 0.25, "accepted": True, "step": 1}),
+        (StepFinished, {"started": 0.0, "score": None, "accepted": False, "step": 2}),
+        (Warned, {"message": "mind the gap"}),
+        (RunFinished, {"summary": "", "started": 0.0}),
+    ]
+    for at, (kind, fields) in enumerate(events):
         progress(kind(run="r", time=100.0 + at, **fields))
     assert out.getvalue() == snapshot("""\
 [    0 s] 1 prompts may change: label/system

@@ -1,3 +1,5 @@
+from typing import Any
+
 import pytest
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langchain_core.tools import tool
@@ -52,7 +54,7 @@ async def test_it_streams_and_awaits_like_a_real_model():
     assert [chunk.text for chunk in model.stream("go")][:2] == ["two ", "words"]
     assert [chunk.text async for chunk in model.astream("go")][:2] == ["two ", "words"]
     assert (await model.ainvoke("go")).text == "two words"
-    chunks = list(model.bind_tools([search]).stream("tool"))
+    chunks: list[Any] = list(model.bind_tools([search]).stream("tool"))
     whole = chunks[0]
     for chunk in chunks[1:]:
         whole += chunk

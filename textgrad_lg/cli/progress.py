@@ -43,7 +43,7 @@ class Progress:
         if text:
             print(f"[{event.time - self._started:5.0f} s] {text}", file=self._out, flush=True)
 
-    def _line(self, event: Event) -> str | None:
+    def _line(self, event: Event) -> str | None:  # noqa: PLR0911  one return a case reads best
         match event:
             case Discovered():
                 names = ", ".join(str(site) for site in event.trainable)
