@@ -43,8 +43,8 @@ def main() -> None:
         if options.model:
             model = critic = _chat_model(options.model)
         else:
-            model = stack.enter_context(embedded_model(max_tokens=16))
-            critic = model.model_copy(update={"max_tokens": 200})
+            model = stack.enter_context(embedded_model(max_tokens=12))
+            critic = model.model_copy(update={"max_tokens": 120})
         _demo(build_graph(model), critic, spans.callback, embedded=not options.model)
     print(f"\nSpans of every forward, backward and step: {options.otlp}")
     print("Each line is OTLP JSON. Send them to any collector, or run the demo with --otlp http://localhost:4318")

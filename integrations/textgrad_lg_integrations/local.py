@@ -24,12 +24,14 @@ MODEL = "SmolLM2-135M-Instruct"
 
 
 @contextmanager
-def embedded_model(*, slots: int = 4, context: int = 2048, **options: Any) -> Generator[ChatOpenAI]:
+def embedded_model(*, slots: int = 4, context: int = 2048, threads: int = 1, **options: Any) -> Generator[ChatOpenAI]:
     """Serve the embedded model for the length of a `with` block.
 
     Args:
         slots: Requests that are answered side by side.
         context: Tokens that each of them may use, prompt and reply together.
+        threads: Cores to compute on. One is safe: llama.cpp's threads wait for each other by spinning, so that two of
+            them on a machine that has something else to do are several times slower than one.
         **options: Passed on to `ChatOpenAI`; by default `temperature=0` and `max_tokens=32`.
 
     Yields:
@@ -54,6 +56,8 @@ def embedded_model(*, slots: int = 4, context: int = 2048, **options: Any) -> Ge
     params.n_parallel = slots
     params.n_ctx = context * slots
     params.use_jinja = True
+    params.cpuparams.n_threads = threads
+    params.cpuparams_batch.n_threads = threads
     params.verbosity = -1
     server = llama.Server(params)
     try:

@@ -1,4 +1,4 @@
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import pytest
 from langchain.agents import create_agent
@@ -20,7 +20,8 @@ class State(TypedDict, total=False):
 
 
 def compiled(node, **options):
-    graph = StateGraph(State, **({"context_schema": dict} if options.pop("context", False) else {}))
+    context: Any = dict if options.pop("context", False) else None
+    graph: Any = StateGraph(State, context_schema=context)
     graph.add_node("node", node)
     graph.add_edge(START, "node")
     return graph.compile(**options)

@@ -48,7 +48,11 @@ def test_items_come_in_the_order_of_their_first_put(journal):
     assert journal.count("step") == 3
 
 
-@pytest.mark.parametrize("value", [{1, 2}, object(), float("nan"), {"a": float("inf")}, b"bytes"], ids=str)
+@pytest.mark.parametrize(
+    "value",
+    [{1, 2}, object(), float("nan"), {"a": float("inf")}, b"bytes"],
+    ids=["set", "object", "nan", "inf", "bytes"],
+)
 def test_what_is_not_json_is_refused(journal, value):
     with pytest.raises(JournalError, match="cannot keep step 'k': it is not JSON"):
         journal.put("step", "k", value)

@@ -87,7 +87,7 @@ def test_the_result_is_a_graph_of_the_same_class_and_the_one_given_is_untouched(
     )
     assert isinstance(result.graph, type(graph))
     assert isinstance(result.graph, Pregel)
-    good = {"review": "a good film"}
+    good = worlds.State(review="a good film")
     assert result.graph.invoke(good)["page"] == "<p>positive</p>"
     assert "I think" in graph.invoke(good)["page"]
     result.rollback()
@@ -176,11 +176,13 @@ def test_a_changed_text_costs_nothing_where_it_is_not_visited():
 
 
 async def test_the_async_form_gives_the_same_result():
-    options = {"settings": Settings(steps=1, batch=6, strategy=Strategy.STRUCTURAL)}
+    settings = Settings(steps=1, batch=6, strategy=Strategy.STRUCTURAL)
     evals = Evals(worlds.reviews(), [told])
-    there = await aoptimize(worlds.three_nodes(worlds.review_model()), evals, registry=MemoryRegistry(), **options)
+    there = await aoptimize(
+        worlds.three_nodes(worlds.review_model()), evals, registry=MemoryRegistry(), settings=settings
+    )
     # A sync call inside a running loop, as in a notebook.
-    here = optimize(worlds.three_nodes(worlds.review_model()), evals, registry=MemoryRegistry(), **options)
+    here = optimize(worlds.three_nodes(worlds.review_model()), evals, registry=MemoryRegistry(), settings=settings)
     assert there.test == here.test
     assert there.texts == here.texts
     assert [gated.reason for gated in there.decisions] == [gated.reason for gated in here.decisions]

@@ -50,9 +50,8 @@ async def test_the_first_failure_is_raised_and_what_has_not_begun_is_dropped():
 
         return run
 
-    with Schedule(1) as schedule:
-        with pytest.raises(KeyError, match="first"):
-            await schedule.gather([job(at) for at in range(5)])
+    with Schedule(1) as schedule, pytest.raises(KeyError, match="first"):
+        await schedule.gather([job(at) for at in range(5)])
     assert begun == [0, 1]
 
 

@@ -1,5 +1,8 @@
 """How a graph that somebody else wrote is run once, whether its nodes are sync, async or both."""
 
+# LangGraph ships no stubs, and leaves type arguments open.
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false, reportUnknownArgumentType=false, reportUnknownVariableType=false
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast

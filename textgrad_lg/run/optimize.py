@@ -6,14 +6,12 @@ train minibatch -> forward -> evaluate -> backward -> propose -> minibatch gate 
 
 from __future__ import annotations
 
-import asyncio
-import contextvars
-import threading
+import hashlib
+import json
 import time
 import uuid
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
 
 from textgrad_lg.evals import Evals, split
 from textgrad_lg.llm import model_name, resolve_model
@@ -26,12 +24,15 @@ from textgrad_lg.run.emit import Emitter, installed_callbacks
 from textgrad_lg.run.home import home
 from textgrad_lg.run.invoke import as_graph
 from textgrad_lg.run.journal import Journal
+from textgrad_lg.run.metering import Metering
+from textgrad_lg.run.own_model import OwnModel
 from textgrad_lg.run.plan import Plan, plan
 from textgrad_lg.run.prices import Prices
-from textgrad_lg.run.rollout import Rollouts
+from textgrad_lg.run.rollout import SPEND, Rollouts, candidate_hash
 from textgrad_lg.run.schedule import Schedule
 from textgrad_lg.run.session import Session
 from textgrad_lg.run.settings import Settings
+from textgrad_lg.run.sync import run_sync
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
@@ -40,12 +41,13 @@ if TYPE_CHECKING:
 
     from textgrad_lg.events import Callback
     from textgrad_lg.optim import Optimizer
+    from textgrad_lg.overlay import Texts
     from textgrad_lg.registry import PromptRegistry
     from textgrad_lg.run.prices import Price
     from textgrad_lg.run.result import OptimizeResult
+    from textgrad_lg.types import JSON
 
 G = TypeVar("G")
-T = TypeVar("T")
 
 
 @overload
@@ -117,27 +119,42 @@ async def aoptimize(
         price = price_list.of(*model_name(critic)) if critic is not None else None
         return plan(found, settings, sizes, optimizer.proposals, price)
 
-    ledger = Ledger(Budget.parse(budget), price_list)
+    limits = Budget.parse(budget)
     run = uuid.uuid4().hex[:12]
     folder = Path(run_dir) if run_dir is not None else home() / "runs" / run
+    name = compiled.get_name()
+    identity = _identity(
+        name=name, start=start, evals=evals, only=optimize_only, optimizer=optimizer, settings=settings
+    )
     with (
-        Journal(folder, settings={**settings.to_json(), "graph": compiled.get_name()}) as journal,
+        Journal(folder, settings=identity) as journal,
         Schedule(settings.concurrency) as schedule,
     ):
         run = str(journal.get("run", "id") or run)
         journal.put("run", "id", run)
+        spent = journal.get("run", "spend")
+        ledger = Ledger(limits, price_list, spent=None if spent is None else SPEND.validate_python(spent))
         emit = Emitter(run, (*callbacks, *installed_callbacks()), time.time)
-        rollouts = Rollouts(compiled, evals, ledger, journal, schedule, emit, run, config or {}, judge=critic)
+        rollouts = Rollouts(
+            compiled,
+            evals,
+            Metering(ledger, price_list),
+            journal,
+            schedule,
+            emit,
+            run,
+            config or {},
+            OwnModel(journal, critic),
+        )
         session = Session(
             graph=compiled,
             start=start,
-            name=compiled.get_name(),
+            name=name,
             evals=evals,
             splits=splits,
             settings=settings,
             optimizer=optimizer,
             only=optimize_only,
-            critic=critic,
             registry=registry if registry is not None else default_registry(),
             rollouts=rollouts,
             folder=folder,
@@ -224,30 +241,32 @@ def optimize(graph: Any, evals: Any, **options: Any) -> OptimizeResult[Any] | Pl
         UnknownParameter: `optimize_only` names what the graph does not have.
         BudgetTooSmall: The budget cannot pay for one evaluation; nothing was spent.
         UnknownPrice: A money limit was set for a model whose price is not known.
+        JournalError: `run_dir` is in use, damaged, or of a run with other settings, examples or texts.
+        KeyboardInterrupt: Ctrl-C. The run stops without waiting for the models' replies, keeps what it has, and prints
+            how to go on.
     """
-    return _run(aoptimize(graph, evals, **options))
+    return run_sync(cast("Coroutine[Any, Any, OptimizeResult[Any] | Plan]", aoptimize(graph, evals, **options)))
 
 
-def _run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The coroutine's result, inside a running event loop (a notebook, say) as well as outside of one."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(coroutine)
-    found: list[T] = []
-    raised: list[BaseException] = []
-
-    def in_loop_of_its_own() -> None:
-        try:
-            found.append(asyncio.run(coroutine))
-        except BaseException as error:  # noqa: BLE001  handed to the caller's thread, where it is raised again
-            raised.append(error)
-
-    thread = threading.Thread(
-        target=partial(contextvars.copy_context().run, in_loop_of_its_own), name="textgrad-lg-run"
+def _identity(
+    *, name: str, start: Texts, evals: Evals, only: Sequence[str] | None, optimizer: Optimizer, settings: Settings
+) -> dict[str, JSON]:
+    """What makes a run the same run: with another of these, what its journal holds would answer another question."""
+    examples = json.dumps(
+        [[example.id, example.inputs, example.reference_outputs, example.metadata] for example in evals.examples],
+        sort_keys=True,
+        default=str,
     )
-    thread.start()
-    thread.join()
-    if raised:
-        raise raised[0]
-    return found[0]
+    # How many calls go on at once decides nothing.
+    how = {key: value for key, value in settings.to_json().items() if key != "concurrency"}
+    return {
+        **how,
+        "graph": name,
+        "texts at the start": candidate_hash(start),
+        "examples": f"{len(evals.examples)} with hash {hashlib.sha256(examples.encode()).hexdigest()[:12]}",
+        "evaluators": list(evals.names),
+        "goal": evals.goal,
+        "pass_at": evals.pass_at,
+        "optimize_only": None if only is None else list(only),
+        "optimizer": type(optimizer).__name__,
+    }

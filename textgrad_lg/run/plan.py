@@ -82,7 +82,7 @@ def plan(
     return Plan(
         parameters=found.parameters,
         sources=found.sources,
-        tools=tuple(tool.name for tool in found.tools),
+        tools=tuple(dict.fromkeys(tool.name for tool in found.tools)),
         examples=examples,
         calls=calls,
         usd=usd,

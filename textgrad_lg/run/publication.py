@@ -5,16 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from textgrad_lg.errors import VersionConflict
 from textgrad_lg.registry import NewVersion
 from textgrad_lg.run.deploy import CANDIDATE, PRODUCTION, prompt_name
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from textgrad_lg.overlay import Texts
     from textgrad_lg.prompt import Template
     from textgrad_lg.registry import PromptRegistry, PromptVersion
     from textgrad_lg.site import Site
+    from textgrad_lg.types import JSON
     from textgrad_lg.update import Update
 
 
@@ -41,6 +43,8 @@ class Publication:
     _first: dict[str, int] = field(default_factory=dict[str, int])
     _heads: dict[str, int] = field(default_factory=dict[str, int])
     _found: dict[str, int | None] = field(default_factory=dict[str, "int | None"])
+    _label: dict[str, int | None] = field(default_factory=dict[str, "int | None"])
+    _lost: dict[str, VersionConflict] = field(default_factory=dict[str, VersionConflict])
 
     def commit(self, update: Update, score: float | None) -> PromptVersion:
         """Write an accepted edit under the label `candidate`.
@@ -49,16 +53,25 @@ class Publication:
             VersionConflict: Another run moved the label since this one wrote last.
         """
         name = prompt_name(self.graph, update.site)
-        if name not in self._heads:
-            self._heads[name] = self._begin(name, update.site)
-        provenance = {
+        provenance: dict[str, JSON] = {
             "run": self.run,
             "why": update.why,
             "proposer": update.proposer,
             "gradients": list(update.gradients),
         }
-        new = NewVersion(name, update.new, parent=self._heads[name], score=score, provenance=provenance)
-        version = self._write(new, self._heads[name])
+        try:
+            if name not in self._heads:
+                self._heads[name] = self._begin(name, update.site)
+            new = NewVersion(name, update.new, parent=self._heads[name], score=score, provenance=provenance)
+            version = self._write(new, twin=lambda other: other.provenance.get("run") == self.run)
+            if version.version not in self._line(name, self._label[name]):
+                to = {name: version.version}
+                self.registry.move(CANDIDATE, to, expect={name: self._label[name]})
+                self._label[name] = version.version
+        except VersionConflict as conflict:
+            self._lost[name] = conflict
+            raise
+        self._lost.pop(name, None)
         self._heads[name] = version.version
         return version
 
@@ -66,8 +79,11 @@ class Publication:
         """Put the accepted texts in force: move `production` on all of them at once; returns the versions by name.
 
         Raises:
-            VersionConflict: `production` is no longer where this run found it; nothing was moved.
+            VersionConflict: `production` is no longer where this run found it, or an edit could not be committed;
+                nothing was moved.
         """
+        for conflict in self._lost.values():
+            raise conflict
         # By way of the texts the run began with where nothing was published before, so that a rollback ends there.
         unset = {name: self._first[name] for name, version in self._found.items() if version is None}
         if unset:
@@ -78,22 +94,29 @@ class Publication:
     def _begin(self, name: str, site: Site) -> int:
         """Write the text that the run began with, and the graph's own before it; returns the version."""
         labels = self.registry.labels(name) if name in self.registry.names() else {}
-        self._found[name] = labels.get(PRODUCTION)
+        self._found[name], self._label[name] = labels.get(PRODUCTION), labels.get(CANDIDATE)
         why = {"run": self.run, "why": "the graph's own text"}
-        version = self._write(NewVersion(name, self.own[site], provenance=why), labels.get(CANDIDATE)).version
+        version = self._write(NewVersion(name, self.own[site], provenance=why)).version
         if site in self.start:
             why = {"run": self.run, "why": "the text that the graph was bound to"}
-            version = self._write(
-                NewVersion(name, self.start[site].new, parent=version, provenance=why), version
-            ).version
+            version = self._write(NewVersion(name, self.start[site].new, parent=version, provenance=why)).version
         self._first[name] = version
         return version
 
-    def _write(self, new: NewVersion, expect: int | None) -> PromptVersion:
-        """Commit `new`, or point the label at its twin where a run that is gone on with has written it before."""
+    def _write(self, new: NewVersion, twin: Callable[[PromptVersion], bool] = lambda _: True) -> PromptVersion:
+        """Commit `new`; or find its twin, where this run, before it was gone on with, has written it."""
         for version in self.registry.history(new.name) if new.name in self.registry.names() else ():
-            if (version.template, version.parent) == (new.template, new.parent):
-                self.registry.move(CANDIDATE, {new.name: version.version}, expect={new.name: expect})
+            if (version.template, version.parent) == (new.template, new.parent) and twin(version):
                 return version
-        (version,) = self.registry.commit([new], label=CANDIDATE, expect={new.name: expect})
+        (version,) = self.registry.commit([new], label=CANDIDATE, expect={new.name: self._label[new.name]})
+        self._label[new.name] = version.version
         return version
+
+    def _line(self, name: str, version: int | None) -> set[int]:
+        """A version and all that it descends from: a label that points there needs not go back to one of these."""
+        parents = {item.version: item.parent for item in self.registry.history(name)}
+        found: set[int] = set()
+        while version is not None and version not in found:
+            found.add(version)
+            version = parents.get(version)
+        return found

@@ -2,42 +2,119 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from textgrad_lg.errors import BudgetTooSmall
+from pydantic import TypeAdapter
+
+from textgrad_lg.errors import BudgetExhausted, BudgetTooSmall
 from textgrad_lg.types import Phase, Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from textgrad_lg.evals import Splits
-    from textgrad_lg.run.budget import Ledger
+    from textgrad_lg.run.journal import Journal
+    from textgrad_lg.run.metering import Metering
+    from textgrad_lg.run.rollout import Rollout
 
 
-def check_budget(ledger: Ledger, splits: Splits, batch: int, calls_a_run: int) -> None:
-    """Refuse a budget that cannot pay for one evaluation: a minibatch, the validation set, and the test set twice.
+@dataclass
+class Reserve:
+    """Checks that a Budget pays for one evaluation, and keeps back what the test set will cost.
 
-    Raises:
-        BudgetTooSmall: With the number of calls that would do.
+    Attributes:
+        splits: The examples.
+        batch: Train examples a step.
+        metering: What was spent.
+        journal: Keeps what was measured for later sessions of the run: their spend says nothing about one run.
     """
-    runs = min(batch, len(splits.train)) + len(splits.validation) + 2 * len(splits.test)
-    need, limit = runs * calls_a_run, ledger.budget.calls
-    if limit is not None and limit < need:
-        raise BudgetTooSmall(
-            f"a budget of {limit} calls cannot pay for one evaluation: a minibatch, the validation set and the test set "
-            f"twice are {runs} runs of {calls_a_run} calls; raise it to well above {need}, or use fewer examples"
-        )
+
+    splits: Splits
+    batch: int
+    metering: Metering
+    journal: Journal
+    _run: Usage = field(init=False)
+    _tokens: int = field(init=False, default=0)
+
+    def check(self, run: Usage) -> None:
+        """Refuse a budget that cannot pay for one evaluation: a minibatch, the validation set, and the test set twice.
+
+        Args:
+            run: What one run of the graph costs.
+
+        Raises:
+            BudgetTooSmall: With what would do.
+        """
+        budget, splits = self.metering.ledger.budget, self.splits
+        runs = min(self.batch, len(splits.train)) + len(splits.validation) + 2 * len(splits.test)
+        for limit, each, form in (
+            (budget.calls, run.calls, "{:,} calls"),
+            (budget.tokens, run.input_tokens + run.output_tokens, "{:,} tokens"),
+            (budget.usd, run.usd, "${:.4g}"),
+        ):
+            if limit is not None and limit < runs * each:
+                raise BudgetTooSmall(
+                    f"a budget of {form.format(limit)} cannot pay for one evaluation: a minibatch, the validation set "
+                    f"and the test set twice are {runs} runs of {form.format(each)}; raise it to well above "
+                    f"{form.format(runs * each)}, or use fewer examples"
+                )
+
+    def measure(self, runs: int) -> None:
+        """Check again, and keep back the cost of the test set, going by what the first `runs` runs have cost.
+
+        Raises:
+            BudgetTooSmall: The budget cannot pay for one evaluation.
+            BudgetExhausted: What is left of it cannot.
+        """
+        kept = self.journal.get("run", "cost")
+        if kept is None:
+            spent, runs = self.metering.ledger.spend.total, max(1, runs)
+            tokens = (-(-spent.input_tokens // runs), -(-spent.output_tokens // runs))
+            each = Usage(max(1, -(-spent.calls // runs)), *tokens, spent.usd / runs)
+            self.journal.put("run", "cost", _USAGES.dump_python((each, self.metering.largest), mode="json"))
+        else:
+            each, self.metering.largest = _USAGES.validate_python(kept)
+        self.check(each)
+        self._run = each
+        self._hold()
+
+    def follow(self, rollouts: Iterable[Rollout]) -> None:
+        """Keep more back where the runs have become longer, as they do when an edit makes a prompt longer.
+
+        Args:
+            rollouts: Of the validation set, with the texts that are in force now.
+        """
+        tokens = sum(_tokens(rollout) for rollout in rollouts)
+        if tokens > self._tokens > 0:
+            factor, run = tokens / self._tokens, self._run
+            grown = (round(run.input_tokens * factor), round(run.output_tokens * factor), run.usd * factor)
+            self._run = Usage(run.calls, *grown)
+            # Where that much is not left, what is held already stands, and may yet do.
+            with suppress(BudgetExhausted):
+                self._hold()
+        self._tokens = tokens
+
+    def _hold(self) -> None:
+        ledger, run, largest = self.metering.ledger, self._run, self.metering.largest
+        # What an earlier session of the run has already spent on it is not kept back again.
+        spent = ledger.spend.phases.get(Phase.TEST, Usage())
+        runs = 2 * len(self.splits.test)
+        calls = runs * run.calls - spent.calls
+        if calls > 0:
+            # A call is admitted at its worst case, so there must be room for one beyond what runs cost on average.
+            tokens_in = max(0, runs * run.input_tokens - spent.input_tokens) + largest.input_tokens
+            tokens_out = max(0, runs * run.output_tokens - spent.output_tokens) + largest.output_tokens
+            usd = max(0.0, runs * run.usd - spent.usd) + largest.usd
+            ledger.hold(Phase.TEST, Usage(calls, tokens_in, tokens_out, usd))
 
 
-def hold_test(ledger: Ledger, splits: Splits, calls_a_run: int) -> None:
-    """Keep back what the test set will cost, going by the calls made so far, so that the steps cannot spend it."""
-    spent = ledger.spend.total
-    calls = 2 * len(splits.test) * calls_a_run
-    made = max(1, spent.calls)
-    ledger.hold(
-        Phase.TEST,
-        Usage(calls, calls * spent.input_tokens // made, calls * spent.output_tokens // made, calls * spent.usd / made),
-    )
+def _tokens(rollout: Rollout) -> int:
+    spans = rollout.trace.spans if rollout.trace else ()
+    found = [span.attributes.get(name) for span in spans for name in ("input_tokens", "output_tokens")]
+    return sum(tokens for tokens in found if isinstance(tokens, int))
 
 
-def calls_a_run(ledger: Ledger, runs: int) -> int:
-    """Model calls that one run of the graph makes, rounded up, going by the `runs` made so far."""
-    return max(1, -(-ledger.spend.total.calls // max(1, runs)))
+_USAGES: TypeAdapter[tuple[Usage, Usage]] = TypeAdapter(tuple[Usage, Usage])
+"""Of one run, and the worst case of its largest call."""

@@ -7,10 +7,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from textgrad_lg.errors import UnknownVersion
 from textgrad_lg.events import Gated
 from textgrad_lg.prompt import Template
 from textgrad_lg.run.budget import Spend
-from textgrad_lg.run.deploy import PRODUCTION, prompt_name
+from textgrad_lg.run.deploy import PRODUCTION
 from textgrad_lg.run.stats import Comparison
 from textgrad_lg.site import Site
 
@@ -30,7 +31,9 @@ class OptimizeResult(Generic[G]):
     Attributes:
         graph: A graph of the class that was given. Texts that the registry's `production` label names are in force
             on each of its runs; where nothing was published it behaves as the graph that was given.
-        improved: Whether the test set shows a significant gain. Only then were texts published.
+        improved: Whether the test set shows a significant gain. Only then are texts published.
+        published: The versions that were put in force, by the prompt's name in the registry. Empty where nothing was
+            published: no improvement, or somebody else published first, which `reason` then says.
         reason: Why the run ended, and why the graph is or is not changed.
         texts: The accepted edits, published or not.
         start: The texts that the run began with, where they were not the graph's own: a bound graph was given.
@@ -39,7 +42,9 @@ class OptimizeResult(Generic[G]):
         test: The same on the test set; None where it was not read.
         decisions: Every proposal with its fate, in order.
         spend: What was spent, by phase.
-        errors: The graph's own exceptions by example id, untouched.
+        errors: The graph's own exceptions by example id, untouched, tracebacks included. Those of an earlier session of
+            the run are not in it: see `raised`.
+        raised: What the graph raised, in words, by example id.
         unjudged: Why an evaluator could not judge, by example id.
         warnings: What else should be known.
         run: The run's id.
@@ -49,6 +54,7 @@ class OptimizeResult(Generic[G]):
 
     graph: G
     improved: bool
+    published: Mapping[str, int]
     reason: str
     texts: Texts
     start: Texts
@@ -58,13 +64,13 @@ class OptimizeResult(Generic[G]):
     decisions: tuple[Gated, ...]
     spend: Spend
     errors: Mapping[str, BaseException]
+    raised: Mapping[str, str]
     unjudged: Mapping[str, str]
     warnings: tuple[str, ...]
     run: str
     run_dir: Path
     seed: int
     registry: PromptRegistry = field(repr=False)
-    name: str = field(repr=False)
     on_rollback: Callable[[Mapping[str, int | None]], None] = field(repr=False)
 
     @property
@@ -76,8 +82,9 @@ class OptimizeResult(Generic[G]):
     @property
     def prompts(self) -> dict[str, str]:
         """The texts as `graph` runs with them if nothing is rolled back, by printed Site."""
-        changed = self.texts if self.improved else {}
-        return self.original | {str(site): change.new.text for site, change in changed.items()}
+        if not self.published:
+            return self.original
+        return self.original | {str(site): change.new.text for site, change in self.texts.items()}
 
     def summary(self) -> str:
         """The result in a few lines."""
@@ -87,11 +94,12 @@ class OptimizeResult(Generic[G]):
         if self.validation is not None:
             lines.append(f"validation {self.validation}")
         lines.append(str(self.spend))
-        lines += [f"{len(self.errors)} examples raised in the graph, first: {name}" for name in list(self.errors)[:1]]
-        lines += [
-            f"{len(self.unjudged)} rollouts could not be judged, first: {why}"
-            for why in list(self.unjudged.values())[:1]
-        ]
+        first = next(iter(self.raised.items()), None)
+        if first is not None:
+            lines.append(f"the graph raised on {_count(self.raised)}, first on {first[0]}: {first[1]}")
+        words = next(iter(self.unjudged.values()), None)
+        if words is not None:
+            lines.append(f"{_count(self.unjudged)} could not be judged, first {words}")
         return "\n".join([*lines, *(f"warning: {warning}" for warning in self.warnings)])
 
     def diff(self, site: str | None = None) -> str:
@@ -126,7 +134,17 @@ class OptimizeResult(Generic[G]):
         """Put the texts in force again that were published before this run; takes effect at the graph's next run.
 
         Raises:
-            UnknownVersion: Nothing was published, so there is nothing to take back.
+            UnknownVersion: This run published nothing, so there is nothing to take back.
+            VersionConflict: Other texts were published since, or these were rolled back already; nothing was changed.
         """
-        names = [prompt_name(self.name, site) for site in self.texts]
-        self.on_rollback(self.registry.rollback(PRODUCTION, names))
+        if not self.published:
+            raise UnknownVersion(
+                f"run {self.run} published nothing, so there is nothing to take back ({self.reason}); to take back what "
+                "an earlier run published, use the result of that run, or rollback() of the registry"
+            )
+        versions = self.registry.rollback(PRODUCTION, list(self.published), expect=self.published)
+        self.on_rollback(versions)
+
+
+def _count(examples: Mapping[str, str]) -> str:
+    return f"{len(examples)} example{'' if len(examples) == 1 else 's'}"

@@ -1,39 +1,46 @@
 """Rollouts: the graph run on examples under given texts, recorded, judged, and never paid for twice."""
 
+# LangGraph ships no stubs.
+# pyright: reportMissingTypeStubs=false
+
 from __future__ import annotations
 
 import hashlib
 import json
+import uuid
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import TypeAdapter
 
-from textgrad_lg.errors import BudgetError, TraceError
+from textgrad_lg.errors import TraceError
 from textgrad_lg.evals import Evals, example_score, failed
 from textgrad_lg.events import ExampleScored
 from textgrad_lg.example import Example, Score
 from textgrad_lg.overlay import Replacement, overlay
 from textgrad_lg.record import record
+from textgrad_lg.run.budget import Spend
 from textgrad_lg.run.invoke import invoke
+from textgrad_lg.run.own_model import OwnModel, Refuse
 from textgrad_lg.site import Site
 from textgrad_lg.trace import Trace
-from textgrad_lg.types import JSON, Meter, ModelCall, Phase, Ticket
+from textgrad_lg.types import JSON, Phase
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from langchain_core.language_models import BaseChatModel
     from langgraph.pregel import Pregel
 
-    from textgrad_lg.run.budget import Ledger
+    from textgrad_lg.run.emit import Emitter
     from textgrad_lg.run.journal import Journal
+    from textgrad_lg.run.metering import Metering
     from textgrad_lg.run.schedule import Schedule
 
 Candidate = Mapping[Site, Replacement]
 """The Parameters whose text differs from the graph's own."""
+ERROR = "error"
+"""The key of the one score of a rollout whose graph raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +51,16 @@ class Rollout:
         example: The example.
         trace: The recorded run; None where the graph raised before anything was recorded.
         scores: One or more an evaluator. Where the graph raised: one score of 0 with the exception as its comment.
-        error: The graph's own exception, untouched; None where it did not raise or the rollout came from the journal.
     """
 
     example: Example
     trace: Trace | None
     scores: tuple[Score, ...]
-    error: BaseException | None = None
+
+    @property
+    def raised(self) -> str | None:
+        """What the graph raised, in words; None where it did not raise."""
+        return next((score.comment for score in self.scores if score.key == ERROR), None)
 
     @property
     def score(self) -> float | None:
@@ -68,48 +78,75 @@ class Rollouts:
     Attributes:
         graph: The graph as the user gave it.
         evals: The evaluators.
-        ledger: Admits and counts every model call.
+        metering: Admits and counts every model call.
         journal: Keeps every rollout.
         schedule: Holds concurrency.
         emit: Tells the callbacks.
         run: The run's id.
         config: What the user wants each run to be given.
-        seen: The chat models that the graph called, in the order of their first call, with their number of calls.
-        judge: The model that evaluators may use, once it is known.
-        errors: The graph's own exceptions, by example id, untouched.
+        own_model: The model that gives gradients and proposals, and that evaluators may use.
+        errors: The graph's own exceptions in this session, by example id, untouched.
     """
 
     graph: Pregel[Any, Any, Any, Any]
     evals: Evals
-    ledger: Ledger
+    metering: Metering
     journal: Journal
     schedule: Schedule
-    emit: Callable[..., None]
+    emit: Emitter
     run: str
     config: Mapping[str, Any]
-    seen: dict[int, tuple[BaseChatModel, int]] = field(default_factory=dict[int, "tuple[BaseChatModel, int]"])
-    judge: BaseChatModel | None = None
+    own_model: OwnModel
     errors: dict[str, BaseException] = field(default_factory=dict[str, BaseException])
-    step: int = 0
     _kept: dict[str, list[dict[str, JSON]]] | None = None
 
-    async def evaluate(self, examples: Sequence[Example], candidate: Candidate, phase: Phase) -> list[Rollout]:
+    async def evaluate(
+        self, examples: Sequence[Example], candidate: Candidate, phase: Phase, *, one_by_one: bool = False
+    ) -> list[Rollout]:
         """Run and judge `examples` under `candidate`, in their order.
+
+        Args:
+            examples: What to run.
+            candidate: The texts in force.
+            phase: What it is run for.
+            one_by_one: Not side by side: a call is admitted at its worst case, of which a small rest of a budget holds
+                one and not several.
 
         Raises:
             BudgetExhausted: Not all could be paid for; those that were run are kept in the journal.
             UnknownPrice: The graph calls a model whose price is not known, and money is limited.
         """
         jobs = [partial(self._one, example, candidate, phase) for example in examples]
-        return await self.schedule.gather(jobs)
+        return [await job() for job in jobs] if one_by_one else await self.schedule.gather(jobs)
+
+    async def find_model(self, examples: Sequence[Example], candidate: Candidate) -> None:
+        """Find the model that an earlier session settled on, where everything came from the journal so far.
+
+        Each example is run up to its first model call, which is not made. Only where the wanted model is not the one
+        called first, a run is made to its end and paid for.
+        """
+        for example in examples:
+            with overlay(candidate, meter=Refuse(), seen=self.own_model.note), suppress(Exception):
+                await invoke(self.graph, example.inputs, self.config, self._thread(), self.schedule)
+            self.own_model.settle()
+            if self.own_model.model is not None:
+                return
+        for example in examples:
+            await self._run(example, candidate, Phase.ROLLOUT)
+            if self.own_model.model is not None:
+                return
+
+    def keep_spend(self) -> None:
+        """Put what was spent up to now into the journal, so that the Budget covers all sessions of the run."""
+        self.journal.put("run", "spend", SPEND.dump_python(self.metering.ledger.spend, mode="json"))
 
     async def _one(self, example: Example, candidate: Candidate, phase: Phase) -> Rollout:
-        kept = self._find(example, candidate)
-        if kept is not None:
-            rollout = _from_json(example, kept)
-        else:
-            rollout = await self._run(example, candidate, phase)
-            self._keep(rollout, candidate)
+        entry = self._find(example, candidate)
+        cached = entry is not None
+        if entry is None:
+            entry = self._keep(await self._run(example, candidate, phase), candidate)
+        # Read back in any case: what follows cannot differ between a run and one that goes on from the journal.
+        rollout = _from_json(example, entry)
         self.emit(
             ExampleScored,
             phase=phase,
@@ -117,42 +154,43 @@ class Rollouts:
             example=example.id,
             trace=rollout.trace,
             scores=rollout.scores,
-            error=next((score.comment for score in rollout.scores if score.key == "error"), None),
-            cached=kept is not None,
+            error=rollout.raised,
+            cached=cached,
         )
         return rollout
 
     async def _run(self, example: Example, candidate: Candidate, phase: Phase) -> Rollout:
-        meter = _Watched(self.ledger.meter(phase))
+        meter = self.metering.meter(phase)
         name = hashlib.sha256(f"{self.run}/{phase}/{example.id}/{candidate_hash(candidate)}".encode()).hexdigest()[:32]
         outputs: Any = None
         error: BaseException | None = None
         with (
             record(example=example.id, ids=lambda: name) as recording,
-            overlay(candidate, meter=meter, seen=self._note),
+            overlay(candidate, meter=meter, seen=self.own_model.note),
         ):
             try:
-                outputs = await invoke(self.graph, example.inputs, self.config, f"{self.run}-{name}", self.schedule)
+                outputs = await invoke(self.graph, example.inputs, self.config, self._thread(), self.schedule)
             except Exception as raised:  # noqa: BLE001  any exception of the user's graph is a result, not our failure
                 error = raised
         meter.check()
+        self.own_model.settle()
         try:
             trace = recording.trace
         except TraceError:
             trace = None
         if error is not None:
             self.errors[example.id] = error
-            text = f"{type(error).__name__}: {error}"
-            return Rollout(example, trace, (Score("error", 0.0, text),), error)
-        judging = _Watched(self.ledger.meter(Phase.JUDGE))
+            return Rollout(example, trace, (Score(ERROR, 0.0, f"{type(error).__name__}: {error}"),))
+        # Judging the test set is a part of its cost, and draws on what was kept back for it.
+        judging = self.metering.meter(Phase.TEST if phase is Phase.TEST else Phase.JUDGE)
         with overlay({}, meter=judging):
-            scores = await self.evals.score(example, outputs, trace=trace, model=self.judge)
+            scores = await self.evals.score(example, outputs, trace=trace, model=self.own_model.model)
         judging.check()
         return Rollout(example, trace, scores)
 
-    def _note(self, model: BaseChatModel) -> None:
-        _, calls = self.seen.get(id(model), (model, 0))
-        self.seen[id(model)] = (model, calls + 1)
+    def _thread(self) -> str:
+        # Never the same, even where the same rollout was cut off before: its thread may hold half a run.
+        return f"{self.run}-{uuid.uuid4().hex}"
 
     def _find(self, example: Example, candidate: Candidate) -> dict[str, JSON] | None:
         if self._kept is None:
@@ -166,7 +204,7 @@ class Rollouts:
                 return entry
         return None
 
-    def _keep(self, rollout: Rollout, candidate: Candidate) -> None:
+    def _keep(self, rollout: Rollout, candidate: Candidate) -> dict[str, JSON]:
         visited = _visited(rollout.trace)
         entry: dict[str, JSON] = {
             "example": rollout.example.id,
@@ -178,29 +216,8 @@ class Rollouts:
         assert self._kept is not None
         self._kept.setdefault(rollout.example.id, []).append(entry)
         self.journal.put("rollout", f"{rollout.example.id}/{candidate_hash(candidate)}", entry)
-
-
-class _Watched:
-    """A Meter that remembers the first refusal.
-
-    A graph or an evaluator may catch what the model call raised; what it then makes of it must not count as its own.
-    """
-
-    def __init__(self, meter: Meter) -> None:
-        self._meter = meter
-        self._refused: BudgetError | None = None
-
-    def admit(self, call: ModelCall) -> Ticket:
-        try:
-            return self._meter.admit(call)
-        except BudgetError as refused:
-            self._refused = self._refused or refused
-            raise
-
-    def check(self) -> None:
-        """Raise the first refusal, if there was one."""
-        if self._refused is not None:
-            raise self._refused
+        self.keep_spend()
+        return entry
 
 
 def candidate_hash(candidate: Candidate) -> str:
@@ -240,3 +257,5 @@ def _from_json(example: Example, entry: Mapping[str, JSON]) -> Rollout:
 
 
 _SCORES: TypeAdapter[tuple[Score, ...]] = TypeAdapter(tuple[Score, ...])
+SPEND: TypeAdapter[Spend] = TypeAdapter(Spend)
+"""Reads and writes what was spent."""

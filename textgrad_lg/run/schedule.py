@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from textgrad_lg.run.threads import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -23,7 +24,7 @@ class Schedule:
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
-        self._threads = ThreadPoolExecutor(limit, thread_name_prefix="textgrad-lg")
+        self._threads = Threads(limit)
 
     def __enter__(self) -> Self:
         return self
@@ -31,8 +32,11 @@ class Schedule:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        # After Ctrl-C the calls under way end by themselves; waiting for them would look like a hang.
-        self._threads.shutdown(wait=error is None, cancel_futures=True)
+        if error is None:
+            self._threads.shutdown()
+        else:
+            # After Ctrl-C the calls under way end by themselves; waiting for them would look like a hang.
+            self._threads.leave()
 
     async def gather(self, jobs: Sequence[Callable[[], Awaitable[T]]]) -> list[T]:
         """The jobs' results, in the jobs' order.

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import hashlib
 import json
-import logging
-import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import TypeAdapter
-
 from textgrad_lg.autograd import backward, seed
-from textgrad_lg.errors import BudgetExhausted, BudgetTooSmall, VersionConflict
+from textgrad_lg.errors import (
+    BudgetExhausted,
+    BudgetTooSmall,
+    DiscoveryError,
+    JournalError,
+    NoPromptFound,
+    VersionConflict,
+)
 from textgrad_lg.events import (
     BackwardFinished,
     Committed,
     Discovered,
     Gated,
     Proposed,
-    RolledBack,
     RunFinished,
     RunStarted,
     StepFinished,
@@ -31,18 +34,20 @@ from textgrad_lg.events import (
 )
 from textgrad_lg.gradient import Gradients
 from textgrad_lg.optim import Attempt, Proposals, StepContext
-from textgrad_lg.overlay import Replacement, overlay
+from textgrad_lg.overlay import Replacement
 from textgrad_lg.record import Discovery, discover
+from textgrad_lg.run.asked import Asked
+from textgrad_lg.run.batches import minibatches
 from textgrad_lg.run.demonstrations import demonstrations
-from textgrad_lg.run.deploy import CANDIDATE, PRODUCTION, from_registry
+from textgrad_lg.run.deploy import CANDIDATE
+from textgrad_lg.run.ending import finish
 from textgrad_lg.run.gate import Verdict, minibatch_gate, validation_gate
 from textgrad_lg.run.publication import Publication
-from textgrad_lg.run.reserve import calls_a_run, check_budget, hold_test
-from textgrad_lg.run.result import OptimizeResult
+from textgrad_lg.run.reserve import Reserve
 from textgrad_lg.run.rollout import Candidate, Rollout, Rollouts, failing, scores_by_id
-from textgrad_lg.run.stats import Comparison, compare
+from textgrad_lg.run.warned import Warnings
 from textgrad_lg.site import Site
-from textgrad_lg.types import Phase
+from textgrad_lg.types import Phase, Usage
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -53,11 +58,10 @@ if TYPE_CHECKING:
     from textgrad_lg.overlay import Texts
     from textgrad_lg.prompt import Template
     from textgrad_lg.registry import PromptRegistry
+    from textgrad_lg.run.result import OptimizeResult
     from textgrad_lg.run.settings import Settings
     from textgrad_lg.trace import Trace
     from textgrad_lg.update import Update
-
-_log = logging.getLogger("textgrad_lg")
 
 
 @dataclass(kw_only=True)
@@ -72,7 +76,6 @@ class Session:
     settings: Settings
     optimizer: Optimizer
     only: Sequence[str] | None
-    critic: BaseChatModel | None
     registry: PromptRegistry
     rollouts: Rollouts
     folder: Path
@@ -82,23 +85,33 @@ class Session:
     accepted: dict[Site, Replacement] = field(init=False, default_factory=dict["Site", "Replacement"])
     attempts: list[Attempt] = field(init=False, default_factory=list["Attempt"])
     decisions: list[Gated] = field(init=False, default_factory=list["Gated"])
+    raised: dict[str, str] = field(init=False, default_factory=dict[str, str])
     unjudged: dict[str, str] = field(init=False, default_factory=dict[str, str])
-    warnings: list[str] = field(init=False, default_factory=list[str])
+    warnings: Warnings = field(init=False)
     baseline: dict[str, float | None] = field(init=False, default_factory=dict[str, "float | None"])
     in_force: dict[str, float | None] = field(init=False, default_factory=dict[str, "float | None"])
     publication: Publication = field(init=False)
+    reserve: Reserve = field(init=False)
+    asked: Asked = field(init=False)
+    _first: list[Example] = field(init=False, default_factory=list["Example"])
+
+    def __post_init__(self) -> None:
+        self.accepted = dict(self.start)
+        rollouts = self.rollouts
+        self.warnings = Warnings(lambda message: rollouts.emit(Warned, message=message))
+        self.reserve = Reserve(self.splits, self.settings.batch, rollouts.metering, rollouts.journal)
+        self.asked = Asked(rollouts, self._model)
 
     async def run(self) -> OptimizeResult[Any]:
         """Run to the end of the steps, of the budget, or of what can be improved."""
-        self.accepted = dict(self.start)
         started = time.time()
         emit = self.rollouts.emit
-        emit(RunStarted, graph=self.name, settings=self.settings.to_json())
         try:
+            emit(RunStarted, graph=self.name, settings=self.settings.to_json())
             reason = await self._steps()
-            result = await self._finish(reason)
+            result = await finish(self, reason)
         except BaseException as error:
-            self._say_how_to_go_on(error)
+            self._stop(error)
             emit(RunFinished, summary="", started=started, error=type(error).__name__)
             raise
         emit(RunFinished, summary=result.summary(), started=started, improved=result.improved)
@@ -108,37 +121,47 @@ class Session:
 
     async def _steps(self) -> str:
         """Take step after step; returns why it stopped."""
-        ledger = self.rollouts.ledger
-        check_budget(ledger, self.splits, self.settings.batch, 1)
-        batches = self._batches()
+        settings = self.settings
+        self.reserve.check(Usage(1))
+        batches = minibatches(self.splits.train, settings.batch, settings.seed)
+        self._first = next(batches)
         try:
-            first = await self._evaluate(next(batches), Phase.ROLLOUT)
-            check_budget(ledger, self.splits, self.settings.batch, calls_a_run(ledger, len(first)))
-            hold_test(ledger, self.splits, calls_a_run(ledger, len(first)))
-            validation = await self._evaluate(self.splits.validation, Phase.VALIDATION)
+            await self._meet(self._first)
+            first = await self.evaluate(self._first, Phase.ROLLOUT)
+            self.reserve.measure(len(first))
+            validation = await self.evaluate(self.splits.validation, Phase.VALIDATION)
+            self.reserve.follow(validation)
         except BudgetExhausted as error:
             raise BudgetTooSmall(
                 f"the budget does not pay for one evaluation of the graph as it is: {error}"
             ) from error
-        self._discover([*first, *validation])
+        useless = self._discover([*first, *validation])
+        if useless is not None:
+            return useless
         self.baseline = scores_by_id(validation)
         self.in_force = dict(self.baseline)
-        if self.critic is None:
-            self.critic = self._graphs_own_model()
-            self.rollouts.judge = self.critic
-        for step in range(1, self.settings.steps + 1):
+        for step in range(1, settings.steps + 1):
             self.rollouts.emit.step = step
             try:
-                await self._step(step, next(batches) if step > 1 else [rollout.example for rollout in first])
+                await self._step(step, next(batches) if step > 1 else self._first)
             except BudgetExhausted as error:
                 return f"stopped in step {step}: {error}"
             finally:
+                self.rollouts.keep_spend()
                 self.rollouts.emit.step = 0
-        return f"took {self.settings.steps} steps"
+        return f"took {settings.steps} {'step' if settings.steps == 1 else 'steps'}"
+
+    async def _meet(self, examples: Sequence[Example]) -> None:
+        """Learn which model the graph calls, where no other was given, before runs side by side need it as a judge."""
+        own = self.rollouts.own_model
+        for example in examples:
+            if own.model is not None or own.wanted is not None:
+                return
+            await self.evaluate([example], Phase.ROLLOUT)
 
     async def _step(self, step: int, examples: Sequence[Example]) -> None:
         started = time.time()
-        before = await self._evaluate(examples, Phase.ROLLOUT)
+        before = await self.evaluate(examples, Phase.ROLLOUT)
         scores = [rollout.score for rollout in before if rollout.score is not None]
         mean = sum(scores) / len(scores) if scores else None
         accepted = False
@@ -164,17 +187,18 @@ class Session:
         ask = partial(
             backward,
             trace,
-            self.critic,
             strategy=self.settings.strategy,
             goal=self.evals.goal,
             tried=tried,
             concurrency=self.settings.concurrency,
         )
         key = _key(trace.to_json(), repr(tried), self.settings.strategy, self.evals.goal)
-        gradients = await self._once("gradients", key, Phase.GRADIENT, ask, _GRADIENTS)
+        gradients = await self.asked.gradients(key, ask)
         self.rollouts.emit(BackwardFinished, trace=trace, gradients=gradients, started=started)
         for failure in gradients.failures:
-            self._warn(f"no gradient for example {rollout.example.id}: {failure}")
+            # The same failure on another example names another trace.
+            kind = failure.replace(trace.id, "")
+            self.warnings.add(f"no gradient for example {rollout.example.id}: {failure}", f"gradient {kind}")
         return gradients
 
     async def _propose(self, step: int, gradients: Gradients, before: Sequence[Rollout]) -> Proposals:
@@ -184,20 +208,20 @@ class Session:
             goal=self.evals.goal,
             demos=self._demos(before),
             attempts=tuple(self.attempts),
-            model=self.critic,
             step=step,
             seed=self.settings.seed,
         )
-        key = _key(repr(replace(context, model=None)))
-        proposals = await self._once(
-            "proposals", key, Phase.PROPOSAL, partial(self.optimizer.propose, context), _PROPOSALS
-        )
+
+        def ask(model: BaseChatModel | None) -> Awaitable[Proposals]:
+            return self.optimizer.propose(replace(context, model=model))
+
+        proposals = await self.asked.proposals(_key(repr(context)), ask)
         for update, reason in proposals.rejected:
             self._decide(update, "edit", Verdict(False, reason, None, None, 0), final=True)
         for update in proposals.updates:
             self.rollouts.emit(Proposed, update=update)
         for failure in proposals.failures:
-            self._warn(f"a proposer failed in step {step}: {failure}")
+            self.warnings.add(f"a proposer failed: {failure}")
         return proposals
 
     async def _gate(self, updates: Sequence[Update], before: Sequence[Rollout]) -> bool:
@@ -206,7 +230,7 @@ class Session:
         old = scores_by_id(before)
         better: list[tuple[Update, Verdict]] = []
         for update in updates:
-            after = await self._evaluate(examples, Phase.ROLLOUT, self._with(update))
+            after = await self.evaluate(examples, Phase.ROLLOUT, self._with(update))
             verdict = minibatch_gate(old, scores_by_id(after))
             self._decide(update, "minibatch", verdict, final=not verdict.accepted)
             if verdict.accepted:
@@ -218,7 +242,7 @@ class Session:
             if taken or at >= self.settings.validate:
                 self._remember(update, verdict, accepted=False, reason="another proposal of its step did better")
                 continue
-            after = await self._evaluate(self.splits.validation, Phase.VALIDATION, self._with(update))
+            after = await self.evaluate(self.splits.validation, Phase.VALIDATION, self._with(update))
             scores = scores_by_id(after)
             verdict = validation_gate(self.in_force, scores, alpha=self.settings.alpha, seed=self.settings.seed)  # noqa: PLW2901
             self._decide(update, "validation", verdict, final=True)
@@ -226,54 +250,67 @@ class Session:
                 taken = True
                 self.in_force = scores
                 self._commit(update, verdict)
+                self.reserve.follow(after)
         return taken
 
     # What the steps need
 
-    async def _evaluate(
-        self, examples: Sequence[Example], phase: Phase, candidate: Candidate | None = None
+    async def evaluate(
+        self,
+        examples: Sequence[Example],
+        phase: Phase,
+        candidate: Candidate | None = None,
+        *,
+        one_by_one: bool = False,
     ) -> list[Rollout]:
-        rollouts = await self.rollouts.evaluate(examples, self.accepted if candidate is None else candidate, phase)
+        """Run and judge `examples` under `candidate`, or under the texts accepted so far; see `Rollouts.evaluate`."""
+        candidate = self.accepted if candidate is None else candidate
+        rollouts = await self.rollouts.evaluate(examples, candidate, phase, one_by_one=one_by_one)
         for rollout in rollouts:
+            name = rollout.example.id
+            if rollout.raised is not None:
+                self.raised.setdefault(name, rollout.raised)
             for score in rollout.scores:
                 if score.error is not None:
-                    self.unjudged.setdefault(
-                        rollout.example.id, f"example {rollout.example.id}, {score.key}: {score.error}"
-                    )
+                    self.unjudged.setdefault(name, f"example {name}, {score.key}: {score.error}")
         return rollouts
 
-    async def _once(self, kind: str, key: str, phase: Phase, ask: Callable[[], Any], adapter: TypeAdapter[Any]) -> Any:
-        """What `ask` returns, from the journal where it was asked before."""
-        kept = self.rollouts.journal.get(kind, key)
-        if kept is not None:
-            return adapter.validate_python(kept)
-        with overlay({}, meter=self.rollouts.ledger.meter(phase)):
-            answer = await ask()
-        self.rollouts.journal.put(kind, key, adapter.dump_python(answer, mode="json"))
-        return answer
+    async def _model(self) -> BaseChatModel | None:
+        own = self.rollouts.own_model
+        if own.model is None and own.wanted is not None:
+            await self.rollouts.find_model(self._first, self.start)
+        return own.model
 
-    def _batches(self) -> Any:
-        """Minibatches of the train set without end: each example once an epoch, in an order that the seed fixes."""
-        chance = random.Random(self.settings.seed)  # noqa: S311  an order of examples, not a secret
-        order: list[Example] = []
-        while True:
-            while len(order) < min(self.settings.batch, len(self.splits.train)):
-                epoch = list(self.splits.train)
-                chance.shuffle(epoch)
-                order += [example for example in epoch if example not in order]
-            yield order[: self.settings.batch]
-            order = order[self.settings.batch :]
-
-    def _discover(self, rollouts: Sequence[Rollout]) -> None:
+    def _discover(self, rollouts: Sequence[Rollout]) -> str | None:
+        """Find the Parameters; returns why nothing can be learnt, where that is so."""
         traces = [rollout.trace for rollout in rollouts if rollout.trace is not None]
-        self.discovery = discover(traces, self.rollouts.graph, only=self.only)
+        seen = len(self.raised) < len(rollouts) or any(trace.parameters for trace in traces)
+        hopeless = (
+            None
+            if seen
+            else f"the graph raised on every example before a prompt was seen, first: {_first(self.raised)}"
+        )
+        try:
+            self.discovery = discover(traces, self.rollouts.graph, only=self.only)
+        except DiscoveryError as error:
+            if hopeless is not None and isinstance(error, NoPromptFound):
+                return hopeless
+            if self.raised:
+                error.add_note(
+                    f"textgrad_lg: the graph raised on {len(self.raised)} of the {len(rollouts)} examples it was run "
+                    f"on, first: {_first(self.raised)}"
+                )
+            raise
         # The runs showed the texts that were in force; the graph's own are known for those that were replaced.
         own = {site: replacement.old for site, replacement in self.start.items()}
         self.parameters = {**self.discovery.parameters, **own}
         self.publication = Publication(self.registry, self.name, self.rollouts.run, self.parameters, self.start)
         for warning in self.discovery.warnings:
-            self._warn(warning)
+            self.warnings.add(warning)
         self.rollouts.emit(Discovered, parameters=self.parameters, trainable=self.discovery.trainable)
+        if all(rollout.score is None for rollout in rollouts):
+            return f"no example could be judged, first {_first(self.unjudged)}"
+        return hopeless
 
     def _label(self, trace: Trace) -> Trace:
         return replace(self.discovery, parameters=self._texts()).label(trace)
@@ -293,10 +330,6 @@ class Session:
 
     def _with(self, update: Update) -> dict[Site, Replacement]:
         return self.accepted | {update.site: Replacement(self.parameters[update.site], update.new)}
-
-    def _graphs_own_model(self) -> BaseChatModel | None:
-        # Ties go to the model that was called first.
-        return max(self.rollouts.seen.values(), key=lambda item: item[1], default=(None, 0))[0]
 
     # Decisions
 
@@ -322,70 +355,32 @@ class Session:
 
     def _commit(self, update: Update, verdict: Verdict) -> None:
         self.accepted = self._with(update)
-        version = self.publication.commit(update, verdict.after)
+        try:
+            version = self.publication.commit(update, verdict.after)
+        except VersionConflict as error:
+            self.warnings.add(
+                f"the edit of {update.site} was accepted, and not written to the registry, because another writer was "
+                f"faster ({error}); it is kept in the result and in {self.folder}"
+            )
+            return
         self.rollouts.emit(Committed, update=update, name=version.name, version=version.version, label=CANDIDATE)
 
-    # The end
-
-    async def _finish(self, reason: str) -> OptimizeResult[Any]:
-        test: Comparison | None = None
-        validation: Comparison | None = None
-        improved = False
-        if self.accepted == self.start:
-            reason = f"{reason}; no edit passed the gates, so the test set was not read; graph unchanged"
-        else:
-            validation = compare(self.baseline, self.in_force, seed=self.settings.seed)
-            try:
-                before = await self._evaluate(self.splits.test, Phase.TEST, self.start)
-                after = await self._evaluate(self.splits.test, Phase.TEST)
-            except BudgetExhausted as error:
-                reason = f"{reason}; the test set could not be paid for ({error}); graph unchanged"
-            else:
-                test = compare(scores_by_id(before), scores_by_id(after), seed=self.settings.seed)
-                reason, improved = self._publish(reason, test)
-        return OptimizeResult(
-            graph=from_registry(self.graph, self.registry),
-            improved=improved,
-            reason=reason,
-            texts={site: to for site, to in self.accepted.items() if to != self.start.get(site)},
-            start=self.start,
-            parameters=self.parameters,
-            validation=validation,
-            test=test,
-            decisions=tuple(self.decisions),
-            spend=self.rollouts.ledger.spend,
-            errors=dict(self.rollouts.errors),
-            unjudged=dict(self.unjudged),
-            warnings=tuple(self.warnings),
-            run=self.rollouts.run,
-            run_dir=self.folder,
-            seed=self.settings.seed,
-            registry=self.registry,
-            name=self.name,
-            on_rollback=lambda versions: self.rollouts.emit(RolledBack, label=PRODUCTION, versions=versions),
+    def _stop(self, error: BaseException) -> None:
+        """Leave everything so that the run can go on later, and say how."""
+        self.rollouts.metering.stop()
+        # What went wrong may be the journal itself; then its own error says so.
+        with suppress(JournalError):
+            self.rollouts.keep_spend()
+        accepted = sum(self.start.get(site) != text for site, text in self.accepted.items())
+        kept = f"{accepted} accepted edit{'' if accepted == 1 else 's'}, labelled {CANDIDATE!r} in the registry"
+        error.add_note(
+            f"textgrad_lg: the run was stopped; kept are its journal and {kept}. To go on, without paying for anything "
+            f"twice, call optimize with the same arguments and run_dir={str(self.folder)!r}"
         )
 
-    def _publish(self, reason: str, test: Comparison) -> tuple[str, bool]:
-        """Publish where the test set says so; returns why or why not, and whether."""
-        if test.difference is None or test.p_value is None:
-            return f"{reason}; no example of the test set could be judged; graph unchanged", False
-        if test.difference <= 0 or test.p_value > self.settings.significance:
-            return f"{reason}; no significant improvement; graph unchanged", False
-        try:
-            self.publication.publish()
-        except VersionConflict as error:
-            return f"{reason}; improved, but not published, because somebody else was faster: {error}", False
-        return f"{reason}; improved and published", True
 
-    def _warn(self, message: str) -> None:
-        if message not in self.warnings:
-            self.warnings.append(message)
-            self.rollouts.emit(Warned, message=message)
-
-    def _say_how_to_go_on(self, error: BaseException) -> None:
-        accepted = sum(self.start.get(site) != text for site, text in self.accepted.items())
-        kept = f"{accepted} accepted edits are in the registry under {CANDIDATE!r}"
-        error.add_note(f"textgrad_lg: {kept}; to go on, call optimize again with run_dir={str(self.folder)!r}")
+def _first(found: Mapping[str, str]) -> str:
+    return next(iter(found.values()))
 
 
 def _in_words(attempt: Attempt) -> str:
@@ -395,7 +390,3 @@ def _in_words(attempt: Attempt) -> str:
 
 def _key(*parts: str) -> str:
     return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
-
-
-_GRADIENTS: TypeAdapter[Gradients] = TypeAdapter(Gradients)
-_PROPOSALS: TypeAdapter[Proposals] = TypeAdapter(Proposals)

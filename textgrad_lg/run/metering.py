@@ -1,0 +1,114 @@
+"""Metering: the one way by which the model calls of a run leave the process."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from typing import TYPE_CHECKING
+
+from textgrad_lg.errors import BudgetError
+from textgrad_lg.run.budget import MAX_OUTPUT_TOKENS
+from textgrad_lg.types import ModelCall, Phase, Ticket, Usage
+
+if TYPE_CHECKING:
+    from textgrad_lg.run.budget import Ledger
+    from textgrad_lg.run.prices import Prices
+
+
+class Metering:
+    """Meters all model calls of one run, and lets none through once the run was stopped.
+
+    Threads of the user's graph cannot be stopped from outside. With its next model call refused, each of them ends after
+    the call that it is waiting for.
+
+    Args:
+        ledger: Admits and counts the calls.
+        prices: What they cost.
+
+    Attributes:
+        largest: The worst case of the largest call so far.
+    """
+
+    def __init__(self, ledger: Ledger, prices: Prices) -> None:
+        self.ledger = ledger
+        self.largest = Usage()
+        self._prices = prices
+        self._lock = threading.Lock()
+        self._open: dict[int, Ticket] = {}
+        self._stopped = False
+
+    def meter(self, phase: Phase) -> Watched:
+        """A Meter for calls that are made for `phase`."""
+        return Watched(self, phase)
+
+    def stop(self) -> None:
+        """Refuse every further call, and count those under way at their worst case: they have left, and will be billed."""
+        with self._lock:
+            self._stopped = True
+            tickets, self._open = list(self._open.values()), {}
+        for ticket in tickets:
+            ticket.settle(None, None)
+
+    def admit(self, phase: Phase, call: ModelCall) -> Ticket:
+        """Admit a call for `phase`.
+
+        Raises:
+            CancelledError: The run was stopped. No Exception, so that no graph takes it for a failure to be retried.
+            BudgetExhausted: The call could go over the Budget.
+            UnknownPrice: Money is limited, and the price is not known.
+        """
+        with self._lock:
+            if self._stopped:
+                raise asyncio.CancelledError("the run was stopped")
+            ticket = self.ledger.meter(phase).admit(call)
+            self._open[id(ticket)] = ticket
+            most = MAX_OUTPUT_TOKENS if call.max_output_tokens is None else call.max_output_tokens
+            usd = self._prices.cost(call.provider, call.model, call.input_tokens, most) or 0.0
+            self.largest = Usage(
+                1,
+                max(self.largest.input_tokens, call.input_tokens),
+                max(self.largest.output_tokens, most),
+                max(self.largest.usd, usd),
+            )
+        return _Open(self, ticket)
+
+    def settled(self, ticket: Ticket) -> None:
+        """Forget a ticket that was settled."""
+        with self._lock:
+            self._open.pop(id(ticket), None)
+
+
+class Watched:
+    """A Meter that remembers the first refusal.
+
+    A graph or an evaluator may catch what the model call raised; what it then makes of it must not count as its own.
+    """
+
+    def __init__(self, metering: Metering, phase: Phase) -> None:
+        self._metering, self._phase = metering, phase
+        self._refused: BudgetError | None = None
+
+    def admit(self, call: ModelCall) -> Ticket:
+        """Admit a call; see `Metering`."""
+        try:
+            return self._metering.admit(self._phase, call)
+        except BudgetError as refused:
+            self._refused = self._refused or refused
+            raise
+
+    def check(self) -> None:
+        """Raise the first refusal, if there was one."""
+        if self._refused is not None:
+            raise self._refused
+
+
+class _Open:
+    """The admission of a call that has not ended yet."""
+
+    def __init__(self, metering: Metering, ticket: Ticket) -> None:
+        self._metering, self._ticket = metering, ticket
+
+    def settle(self, input_tokens: int | None, output_tokens: int | None) -> None:
+        """Settle the ledger's ticket, which counts once however often it is settled."""
+        self._ticket.settle(input_tokens, output_tokens)
+        self._metering.settled(self._ticket)
