@@ -41,7 +41,9 @@ def main() -> None:
     seconds(OURS)  # fills the file cache, and byte-compiles what is not compiled yet
     pairs = [(seconds(OURS), seconds(THEIRS)) for _ in range(runs)]
     for name, column in ((OURS, [ours for ours, _ in pairs]), (THEIRS, [theirs for _, theirs in pairs])):
-        print(f"{name:24} median {statistics.median(column):.3f} s, {min(column):.3f} to {max(column):.3f} s, n = {runs}")
+        print(
+            f"{name:24} median {statistics.median(column):.3f} s, {min(column):.3f} to {max(column):.3f} s, n = {runs}"
+        )
     ratio = statistics.median(ours / theirs for ours, theirs in pairs)
     extra = modules(OURS) - modules(THEIRS) - {"textgrad_lg"}
     print(f"ratio (median of pairs)  {ratio:.3f}, limit {LIMIT}")
