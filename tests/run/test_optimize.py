@@ -7,7 +7,17 @@ from langgraph.pregel import Pregel
 
 from tests.run import worlds
 from textgrad_lg import Evals, MemoryRegistry, Settings, Strategy, aoptimize, optimize
-from textgrad_lg.events import BackwardFinished, Committed, ExampleScored, Gated, RolledBack, RunFinished, RunStarted
+from textgrad_lg.errors import UnknownParameter
+from textgrad_lg.events import (
+    BackwardFinished,
+    Committed,
+    Discovered,
+    ExampleScored,
+    Gated,
+    RolledBack,
+    RunFinished,
+    RunStarted,
+)
 from textgrad_lg.optim import TGD
 from textgrad_lg.types import Phase
 
@@ -247,3 +257,27 @@ def test_a_bound_graph_is_made_better_from_the_texts_it_has():
     assert second.graph.invoke({"review": "a good film"})["page"] == "<p>positive</p>"
     first.rollback()
     assert "I think" in first.graph.invoke({"review": "a good film"})["page"]
+
+
+@pytest.mark.parametrize(
+    ("only", "changed"), [(None, ["judge", "publish"]), (["judge"], ["judge"]), (["judge", "pub*"], None)]
+)
+def test_a_prompt_that_an_accepted_edit_opens_the_way_to_can_be_changed_next(only, changed):
+    def stages(outputs, reference_outputs):
+        if "page" not in outputs:
+            return 0.0, worlds.WANTED
+        return (1.0 if outputs["page"].isupper() else 0.5), worlds.LOUD
+
+    evals = Evals(worlds.reviews(), [stages])
+    settings = Settings(steps=3, batch=6, strategy=Strategy.STRUCTURAL)
+    graph = worlds.branches(worlds.review_model())
+    if changed is None:
+        # A name must fit something that the graph as it is has reached; a typo would go unnoticed otherwise.
+        with pytest.raises(UnknownParameter, match=r"pub\*"):
+            run(graph, evals, settings=settings, optimize_only=only)
+        return
+    result, events = run(graph, evals, settings=settings, optimize_only=only)
+    assert sorted(site.path[0] for site in result.texts) == changed
+    assert result.test.after == (1.0 if "publish" in changed else 0.5)
+    found = [event.trainable for event in events if isinstance(event, Discovered)]
+    assert [{site.path[0] for site in trainable} for trainable in found] == [{"judge"}, set(changed)]

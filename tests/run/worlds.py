@@ -176,3 +176,20 @@ def shop_evals(count=40):
     items = ["a" * (at + 1) for at in range(count)]
     data = [{"inputs": {"item": i}, "reference_outputs": {"answer": f"{i} costs {len(i)} coins"}} for i in items]
     return Evals(data, [right_price])
+
+
+def branches(model):
+    """judge -> publish, but only where the judge's answer is a bare label; anything else goes nowhere."""
+
+    def judge(state: State):
+        return {"label": model.invoke([SystemMessage(JUDGE), HumanMessage(state["review"])]).text}
+
+    def publish(state: State):
+        return {"page": model.invoke([SystemMessage("You write the page."), HumanMessage(state["label"])]).text}
+
+    graph = StateGraph(State)
+    graph.add_node("judge", judge)
+    graph.add_node("publish", publish)
+    graph.add_edge(START, "judge")
+    graph.add_conditional_edges("judge", lambda state: "publish" if " " not in state["label"] else END)
+    return graph.compile(name="branches")

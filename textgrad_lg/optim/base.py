@@ -33,6 +33,11 @@ class Attempt:
     change: float | None
     reason: str
 
+    def __str__(self) -> str:
+        """What was tried and what became of it, in one line."""
+        change = "never run" if self.change is None else f"score {self.change:+.2f}"
+        return f"{self.update.why} ({'accepted' if self.accepted else 'rejected'}, {change})"
+
 
 @dataclass(frozen=True, slots=True)
 class StepContext:

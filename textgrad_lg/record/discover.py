@@ -18,7 +18,7 @@ from textgrad_lg.record.explain import holds, source_of, templates_of
 from textgrad_lg.record.held import StaticText, Tool
 from textgrad_lg.record.mask import has_words
 from textgrad_lg.record.observe import Sending, sendings
-from textgrad_lg.record.select import selected
+from textgrad_lg.record.select import fits, selected
 from textgrad_lg.record.static import static_texts, static_tools
 from textgrad_lg.site import Site
 from textgrad_lg.trace import Trace
@@ -80,6 +80,33 @@ class Discovery:
             if found is not None:
                 return next(site for site, template in here if template is found)
         return None
+
+    def extend(
+        self,
+        traces: Iterable[Trace],
+        graph: Pregel[Any, Any, Any, Any] | None = None,
+        *,
+        only: Sequence[str] | None = None,
+    ) -> Discovery:
+        """This Discovery, and the Parameters of the places that its runs had not reached and these have.
+
+        The places it knows keep their texts, whatever these runs were sent there. The arguments are those of
+        `discover`; a name of `only` that fits nothing is no error here.
+        """
+        try:
+            more = discover(traces, graph)
+        except NoPromptFound:
+            return self
+        known = {_place(site) for site in self.parameters}
+        new = {site: text for site, text in more.parameters.items() if _place(site) not in known}
+        chosen = tuple(site for site in new if only is None or any(fits(site, name) for name in only))
+        return replace(
+            self,
+            parameters={**self.parameters, **new},
+            trainable=(*self.trainable, *chosen),
+            sources={**self.sources, **{site: held for site, held in more.sources.items() if site in new}},
+            unreached=tuple(text for text in self.unreached if text in more.unreached),
+        )
 
 
 def discover(

@@ -24,14 +24,15 @@ def selected(sites: tuple[Site, ...], only: Sequence[str] | None) -> tuple[Site,
         return sites
     chosen: set[Site] = set()
     for name in only:
-        fitting = [site for site in sites if _fits(site, name)]
+        fitting = [site for site in sites if fits(site, name)]
         if not fitting:
             raise UnknownParameter(_unknown(name, sites))
         chosen.update(fitting)
     return tuple(site for site in sites if site in chosen)
 
 
-def _fits(site: Site, name: str) -> bool:
+def fits(site: Site, name: str) -> bool:
+    """Whether a name means this Parameter; see `selected`."""
     printed = str(site)
     parts = tuple(part for part in name.split("/") if part)
     return bool(parts) and (

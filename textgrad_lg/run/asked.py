@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar
@@ -61,3 +63,8 @@ class Asked:
 
 _GRADIENTS: TypeAdapter[Gradients] = TypeAdapter(Gradients)
 _PROPOSALS: TypeAdapter[Proposals] = TypeAdapter(Proposals)
+
+
+def content_key(*parts: str) -> str:
+    """A key that the same parts always have, and others never."""
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Awaitable, Mapping, Sequence
 from contextlib import suppress
@@ -36,7 +34,7 @@ from textgrad_lg.gradient import Gradients
 from textgrad_lg.optim import Attempt, Proposals, StepContext
 from textgrad_lg.overlay import Replacement
 from textgrad_lg.record import Discovery, discover
-from textgrad_lg.run.asked import Asked
+from textgrad_lg.run.asked import Asked, content_key
 from textgrad_lg.run.batches import minibatches
 from textgrad_lg.run.demonstrations import demonstrations
 from textgrad_lg.run.deploy import CANDIDATE
@@ -181,8 +179,7 @@ class Session:
         trace = seed(self._label(rollout.trace), rollout.scores)
         started = time.time()
         tried = {
-            site: [_in_words(attempt) for attempt in self.attempts if attempt.update.site == site]
-            for site in self.parameters
+            site: [str(attempt) for attempt in self.attempts if attempt.update.site == site] for site in self.parameters
         }
         ask = partial(
             backward,
@@ -192,7 +189,7 @@ class Session:
             tried=tried,
             concurrency=self.settings.concurrency,
         )
-        key = _key(trace.to_json(), repr(tried), self.settings.strategy, self.evals.goal)
+        key = content_key(trace.to_json(), repr(tried), self.settings.strategy, self.evals.goal)
         gradients = await self.asked.gradients(key, ask)
         self.rollouts.emit(BackwardFinished, trace=trace, gradients=gradients, started=started)
         for failure in gradients.failures:
@@ -215,7 +212,7 @@ class Session:
         def ask(model: BaseChatModel | None) -> Awaitable[Proposals]:
             return self.optimizer.propose(replace(context, model=model))
 
-        proposals = await self.asked.proposals(_key(repr(context)), ask)
+        proposals = await self.asked.proposals(content_key(repr(context)), ask)
         for update, reason in proposals.rejected:
             self._decide(update, "edit", Verdict(False, reason, None, None, 0), final=True)
         for update in proposals.updates:
@@ -251,6 +248,7 @@ class Session:
                 self.in_force = scores
                 self._commit(update, verdict)
                 self.reserve.follow(after)
+                self._discover_more(after)
         return taken
 
     # What the steps need
@@ -311,6 +309,17 @@ class Session:
         if all(rollout.score is None for rollout in rollouts):
             return f"no example could be judged, first {_first(self.unjudged)}"
         return hopeless
+
+    def _discover_more(self, rollouts: Sequence[Rollout]) -> None:
+        """Take in the prompts of branches that no run had reached before the edit that was just accepted."""
+        traces = [rollout.trace for rollout in rollouts if rollout.trace is not None]
+        found = self.discovery.extend(traces, self.rollouts.graph, only=self.only)
+        if len(found.parameters) > len(self.discovery.parameters):
+            self.discovery = found
+            self.parameters.update(
+                {site: found.parameters[site] for site in found.parameters if site not in self.parameters}
+            )
+            self.rollouts.emit(Discovered, parameters=self.parameters, trainable=found.trainable)
 
     def _label(self, trace: Trace) -> Trace:
         return replace(self.discovery, parameters=self._texts()).label(trace)
@@ -381,12 +390,3 @@ class Session:
 
 def _first(found: Mapping[str, str]) -> str:
     return next(iter(found.values()))
-
-
-def _in_words(attempt: Attempt) -> str:
-    change = "never run" if attempt.change is None else f"score {attempt.change:+.2f}"
-    return f"{attempt.update.why} ({'accepted' if attempt.accepted else 'rejected'}, {change})"
-
-
-def _key(*parts: str) -> str:
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
