@@ -1,6 +1,7 @@
 """The main job, end to end, in simulated worlds."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from langgraph.pregel import Pregel
@@ -281,3 +282,10 @@ def test_a_prompt_that_an_accepted_edit_opens_the_way_to_can_be_changed_next(onl
     assert result.test.after == (1.0 if "publish" in changed else 0.5)
     found = [event.trainable for event in events if isinstance(event, Discovered)]
     assert [{site.path[0] for site in trainable} for trainable in found] == [{"judge"}, set(changed)]
+
+
+def test_an_option_that_does_not_exist_is_refused():
+    graph = worlds.three_nodes(worlds.review_model())
+    misspelt: Any = {"bugdet": "$2"}
+    with pytest.raises(TypeError, match=r"no option 'bugdet'; it has model, budget, .* and dry_run"):
+        optimize(graph, worlds.page_evals(), **misspelt)

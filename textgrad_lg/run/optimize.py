@@ -11,7 +11,7 @@ import json
 import time
 import uuid
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast, overload
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, cast, overload
 
 from textgrad_lg.evals import Evals, split
 from textgrad_lg.llm import model_name, resolve_model
@@ -50,82 +50,60 @@ if TYPE_CHECKING:
 G = TypeVar("G")
 
 
+class Options(TypedDict, total=False):
+    """What `optimize` and `aoptimize` take besides the graph and its evals; the docstring of `optimize` says what it means."""
+
+    model: str | BaseChatModel | None
+    budget: Budget | str | None
+    optimize_only: Sequence[str] | None
+    optimizer: Optimizer | None
+    config: Mapping[str, Any] | None
+    registry: PromptRegistry | None
+    run_dir: str | Path | None
+    prices: Mapping[str, Price] | None
+    callbacks: Sequence[Callback]
+    settings: Settings | None
+
+
+@overload
+async def aoptimize(graph: object, evals: Any, *, dry_run: Literal[True], **options: Unpack[Options]) -> Plan: ...
+
+
 @overload
 async def aoptimize(
-    graph: G,
-    evals: Any,
-    *,
-    model: str | BaseChatModel | None = ...,
-    budget: Budget | str | None = ...,
-    optimize_only: Sequence[str] | None = ...,
-    optimizer: Optimizer | None = ...,
-    config: Mapping[str, Any] | None = ...,
-    registry: PromptRegistry | None = ...,
-    run_dir: str | Path | None = ...,
-    prices: Mapping[str, Price] | None = ...,
-    callbacks: Sequence[Callback] = ...,
-    settings: Settings | None = ...,
-    dry_run: Literal[False] = ...,
+    graph: G, evals: Any, *, dry_run: Literal[False] = False, **options: Unpack[Options]
 ) -> OptimizeResult[G]: ...
 
 
-@overload
 async def aoptimize(
-    graph: object,
-    evals: Any,
-    *,
-    model: str | BaseChatModel | None = ...,
-    budget: Budget | str | None = ...,
-    optimize_only: Sequence[str] | None = ...,
-    optimizer: Optimizer | None = ...,
-    config: Mapping[str, Any] | None = ...,
-    registry: PromptRegistry | None = ...,
-    run_dir: str | Path | None = ...,
-    prices: Mapping[str, Price] | None = ...,
-    callbacks: Sequence[Callback] = ...,
-    settings: Settings | None = ...,
-    dry_run: Literal[True],
-) -> Plan: ...
-
-
-async def aoptimize(
-    graph: Any,
-    evals: Any,
-    *,
-    model: str | BaseChatModel | None = None,
-    budget: Budget | str | None = None,
-    optimize_only: Sequence[str] | None = None,
-    optimizer: Optimizer | None = None,
-    config: Mapping[str, Any] | None = None,
-    registry: PromptRegistry | None = None,
-    run_dir: str | Path | None = None,
-    prices: Mapping[str, Price] | None = None,
-    callbacks: Sequence[Callback] = (),
-    settings: Settings | None = None,
-    dry_run: bool = False,
+    graph: Any, evals: Any, *, dry_run: bool = False, **options: Unpack[Options]
 ) -> OptimizeResult[Any] | Plan:
     """Make a graph's prompts better, and prove it. See `optimize`, which takes the same arguments."""
+    if unknown := sorted(options.keys() - Options.__annotations__.keys()):
+        raise TypeError(
+            f"optimize() has no option {unknown[0]!r}; it has {', '.join(Options.__annotations__)} and dry_run"
+        )
     # A bound graph is made better from the texts it has now, and not laid over them.
     compiled, start = unbind(as_graph(graph))
-    settings = settings or Settings()
+    settings = options.get("settings") or Settings()
     evals = Evals.of(evals)
     splits = split(evals.examples, seed=settings.seed, fractions=settings.fractions)
-    critic = resolve_model(model)
-    optimizer = optimizer or TGD()
+    critic = resolve_model(options.get("model"))
+    optimizer = options.get("optimizer") or TGD()
+    only = options.get("optimize_only")
     sizes = (len(splits.train), len(splits.validation), len(splits.test))
-    price_list = Prices(prices or {})
+    price_list = Prices(options.get("prices") or {})
     if dry_run:
-        found = discover((), compiled, only=optimize_only)
+        found = discover((), compiled, only=only)
         price = price_list.of(*model_name(critic)) if critic is not None else None
         return plan(found, settings, sizes, optimizer.proposals, price)
 
-    limits = Budget.parse(budget)
+    limits = Budget.parse(options.get("budget"))
+    registry = options.get("registry")
     run = uuid.uuid4().hex[:12]
-    folder = Path(run_dir) if run_dir is not None else home() / "runs" / run
+    folder = Path(options.get("run_dir") or home() / "runs" / run)
     name = compiled.get_name()
-    identity = _identity(
-        name=name, start=start, evals=evals, only=optimize_only, optimizer=optimizer, settings=settings
-    )
+    identity = _identity(name=name, start=start, evals=evals, only=only, optimizer=optimizer, settings=settings)
     with (
         Journal(folder, settings=identity) as journal,
         Schedule(settings.concurrency) as schedule,
@@ -134,7 +112,7 @@ async def aoptimize(
         journal.put("run", "id", run)
         spent = journal.get("run", "spend")
         ledger = Ledger(limits, price_list, spent=None if spent is None else SPEND.validate_python(spent))
-        emit = Emitter(run, (*callbacks, *installed_callbacks()), time.time)
+        emit = Emitter(run, (*options.get("callbacks", ()), *installed_callbacks()), time.time)
         rollouts = Rollouts(
             compiled,
             evals,
@@ -143,7 +121,7 @@ async def aoptimize(
             schedule,
             emit,
             run,
-            config or {},
+            options.get("config") or {},
             OwnModel(journal, critic),
         )
         session = Session(
@@ -154,7 +132,7 @@ async def aoptimize(
             splits=splits,
             settings=settings,
             optimizer=optimizer,
-            only=optimize_only,
+            only=only,
             registry=registry if registry is not None else default_registry(),
             rollouts=rollouts,
             folder=folder,
@@ -165,41 +143,13 @@ async def aoptimize(
 
 
 @overload
-def optimize(
-    graph: G,
-    evals: Any,
-    *,
-    model: str | BaseChatModel | None = ...,
-    budget: Budget | str | None = ...,
-    optimize_only: Sequence[str] | None = ...,
-    optimizer: Optimizer | None = ...,
-    config: Mapping[str, Any] | None = ...,
-    registry: PromptRegistry | None = ...,
-    run_dir: str | Path | None = ...,
-    prices: Mapping[str, Price] | None = ...,
-    callbacks: Sequence[Callback] = ...,
-    settings: Settings | None = ...,
-    dry_run: Literal[False] = ...,
-) -> OptimizeResult[G]: ...
+def optimize(graph: object, evals: Any, *, dry_run: Literal[True], **options: Unpack[Options]) -> Plan: ...
 
 
 @overload
 def optimize(
-    graph: object,
-    evals: Any,
-    *,
-    model: str | BaseChatModel | None = ...,
-    budget: Budget | str | None = ...,
-    optimize_only: Sequence[str] | None = ...,
-    optimizer: Optimizer | None = ...,
-    config: Mapping[str, Any] | None = ...,
-    registry: PromptRegistry | None = ...,
-    run_dir: str | Path | None = ...,
-    prices: Mapping[str, Price] | None = ...,
-    callbacks: Sequence[Callback] = ...,
-    settings: Settings | None = ...,
-    dry_run: Literal[True],
-) -> Plan: ...
+    graph: G, evals: Any, *, dry_run: Literal[False] = False, **options: Unpack[Options]
+) -> OptimizeResult[G]: ...
 
 
 def optimize(graph: Any, evals: Any, **options: Any) -> OptimizeResult[Any] | Plan:
