@@ -172,9 +172,19 @@ class Session:
 
     async def _backward(self, failed: Sequence[Rollout]) -> Gradients:
         jobs = [partial(self._backward_one, rollout) for rollout in failed if rollout.trace is not None]
-        return Gradients.merge(await self.rollouts.schedule.gather(jobs))
+        found = await self.rollouts.schedule.gather(jobs)
+        # Told in the order of the examples, and not in that in which the critic happened to answer.
+        for finished in found:
+            self.rollouts.emit(BackwardFinished, **finished)
+            trace = finished["trace"]
+            for failure in finished["gradients"].failures:
+                # The same failure on another example names another trace.
+                kind = failure.replace(trace.id, "")
+                self.warnings.add(f"no gradient for example {trace.example}: {failure}", f"gradient {kind}")
+        return Gradients.merge(finished["gradients"] for finished in found)
 
-    async def _backward_one(self, rollout: Rollout) -> Gradients:
+    async def _backward_one(self, rollout: Rollout) -> dict[str, Any]:
+        """The reverse pass over one rollout, as the fields of its event."""
         assert rollout.trace is not None
         trace = seed(self._label(rollout.trace), rollout.scores)
         started = time.time()
@@ -190,13 +200,7 @@ class Session:
             concurrency=self.settings.concurrency,
         )
         key = content_key(trace.to_json(), repr(tried), self.settings.strategy, self.evals.goal)
-        gradients = await self.asked.gradients(key, ask)
-        self.rollouts.emit(BackwardFinished, trace=trace, gradients=gradients, started=started)
-        for failure in gradients.failures:
-            # The same failure on another example names another trace.
-            kind = failure.replace(trace.id, "")
-            self.warnings.add(f"no gradient for example {rollout.example.id}: {failure}", f"gradient {kind}")
-        return gradients
+        return {"trace": trace, "gradients": await self.asked.gradients(key, ask), "started": started}
 
     async def _propose(self, step: int, gradients: Gradients, before: Sequence[Rollout]) -> Proposals:
         context = StepContext(
