@@ -72,11 +72,15 @@ class ExampleScored(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackwardFinished(Event):
-    """The reverse pass over one Trace has ended; `started` is its Unix time of start in seconds."""
+    """The reverse pass over one Trace; `started` and `ended` are Unix times in seconds.
+
+    Those of one step are told together, in the order of the examples, so `time` is later than `ended`.
+    """
 
     trace: Trace
     gradients: Gradients
     started: float
+    ended: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

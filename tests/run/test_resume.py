@@ -312,12 +312,11 @@ def test_the_same_seed_gives_the_same_run_whatever_the_concurrency(model, tmp_pa
         world = World(run_dir=tmp_path / f"run{at}", settings=replace(CHAIN, concurrency=concurrency))
         result = world.run(**({} if model else {"model": None}))
         critic = world.critic if model else world.model
-        requests = [str(request) for request in critic.requests]
+        # Counted, not listed: what is asked at the same time, as of several proposers, may leave in any order.
+        requests = Counter(str(request) for request in critic.requests)
         assert stored(world.registry) or not model
         found.append((decisions(result), stored(world.registry), result.summary(), requests))
-    assert found[0] == found[1]
-    assert found[0][:3] == found[2][:3]
-    assert Counter(found[0][3]) == Counter(found[2][3])
+    assert found[0] == found[1] == found[2]
 
 
 def test_another_seed_takes_other_examples():

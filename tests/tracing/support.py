@@ -146,7 +146,9 @@ def went_back(trace, scores, *, step=1, text=SECRET, calls=True):
         GradientCall("s2", "critic", 400, 40, start + 1, start + 2, f"RateLimitError: {text}"),
     )
     gradients = Gradients(items, (f"{text} failed",) if calls else (), made if calls else ())
-    return events.BackwardFinished(run=RUN, time=start + 2, step=step, trace=seeded, gradients=gradients, started=start)
+    return events.BackwardFinished(
+        run=RUN, time=start + 2, step=step, trace=seeded, gradients=gradients, started=start, ended=start + 2
+    )
 
 
 def a_run(text=SECRET):

@@ -315,7 +315,7 @@ def test_a_long_loop_is_cut_to_300_spans_and_the_root_says_so():
     trace = long_trace(500)
     items = tuple(Gradient("v", f"{at}", f"m{at}", trace.id) for at in reversed(range(500)))
     back = events.BackwardFinished(
-        run=RUN, time=T0 + 1000, step=1, trace=trace, gradients=Gradients(items), started=T0 + 999
+        run=RUN, time=T0 + 1000, step=1, trace=trace, gradients=Gradients(items), started=T0 + 999, ended=T0 + 1000
     )
     ended = events.StepFinished(run=RUN, time=T0 + 1001, step=1, started=T0, score=0.0, accepted=False)
     spans = written([scored(trace), back, ended])
@@ -424,7 +424,7 @@ def test_a_node_of_a_subgraph_names_the_node_around_it():
 def test_a_journalled_pass_is_drawn_where_it_was_used():
     first = scored(trace_of("e1"))
     back = went_back(first.trace, first.scores)
-    spans = written([first, replace(back, started=T0 + 900, time=T0 + 901)])
+    spans = written([first, replace(back, started=T0 + 900, ended=T0 + 901)])
     calls = [span for span in spans if span.name == "chat critic"]
     assert max(span.end_time for span in calls) == round((T0 + 901) * 1e9)
     assert all(span.attributes["textgrad.cached"] for span in calls)
@@ -477,7 +477,9 @@ def test_an_imported_trace_is_linked_and_not_written_again():
         example="e9",
     )
     items = (Gradient("v", "t", ids["s1"], trace.id), Gradient("v", "t", "gone", trace.id))
-    back = events.BackwardFinished(run=RUN, time=T0 + 2, step=1, trace=trace, gradients=Gradients(items), started=T0)
+    back = events.BackwardFinished(
+        run=RUN, time=T0 + 2, step=1, trace=trace, gradients=Gradients(items), started=T0, ended=T0 + 2
+    )
     spans = written([back])
     assert tree(spans, "textgrad.source", "textgrad.forward.trace_id", "textgrad.forward.span_id") == snapshot("""\
 textgrad example | CHAIN | source=imported
@@ -491,7 +493,7 @@ textgrad run | CHAIN | source=live | ERROR: RuntimeError\
 
 @pytest.mark.parametrize("trace", [Trace("x", "g"), Trace("7", "g", (Span("1", SpanKind.GRAPH, "g"),))])
 def test_ids_that_are_not_those_of_opentelemetry_are_not_linked(trace):
-    back = events.BackwardFinished(run=RUN, time=T0, step=1, trace=trace, gradients=Gradients(), started=T0)
+    back = events.BackwardFinished(run=RUN, time=T0, step=1, trace=trace, gradients=Gradients(), started=T0, ended=T0)
     assert by_name(written([back]), "backward").links == ()
 
 

@@ -200,7 +200,8 @@ class Session:
             concurrency=self.settings.concurrency,
         )
         key = content_key(trace.to_json(), repr(tried), self.settings.strategy, self.evals.goal)
-        return {"trace": trace, "gradients": await self.asked.gradients(key, ask), "started": started}
+        gradients = await self.asked.gradients(key, ask)
+        return {"trace": trace, "gradients": gradients, "started": started, "ended": time.time()}
 
     async def _propose(self, step: int, gradients: Gradients, before: Sequence[Rollout]) -> Proposals:
         context = StepContext(

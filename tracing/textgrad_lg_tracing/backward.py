@@ -39,7 +39,7 @@ def backward(root: Draft, event: BackwardFinished, forward: Forward | None, cont
         nodes: Whether the single Spans are shown.
     """
     trace, gradients = event.trace, event.gradients
-    top = root.add(Draft("backward", event.started, max(event.started, event.time)))
+    top = root.add(Draft("backward", event.started, max(event.started, event.ended)))
     top.attributes = lambda: {
         at.PHASE: "backward",
         at.TRACE: trace.id,
@@ -57,7 +57,7 @@ def backward(root: Draft, event: BackwardFinished, forward: Forward | None, cont
     # Calls made before the pass began were found in a journal: they are drawn where they were used.
     first = min((call.start for call in gradients.calls), default=event.started)
     last = max((call.end for call in gradients.calls), default=event.started)
-    offset = event.time - last if first < event.started else 0.0
+    offset = event.ended - last if first < event.started else 0.0
     now = event.started
     for name, (found, calls) in by_span.items() if nodes else ():
         span = trace.span_by_id.get(name)
