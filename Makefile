@@ -38,7 +38,7 @@ docs: $(VENV)/.installed  ## every Python example in the documents and docstring
 	$(BIN)/pytest -q tests/docs
 
 constraints:  ## renew the pins
-	$(UV) pip compile --quiet --no-header --no-emit-index-url --no-annotate --universal --python-version 3.11 --upgrade --extra dev --extra local pyproject.toml --output-file constraints.txt
+	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --upgrade --extra dev --extra local pyproject.toml --output-file constraints.txt
 
 clean:
 	rm -rf $(VENV) dist htmlcov .coverage* .ruff_cache .pytest_cache .hypothesis .import_linter_cache
