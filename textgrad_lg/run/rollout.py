@@ -210,7 +210,7 @@ class Rollouts:
             "example": rollout.example.id,
             "visited": [list(place) for place in sorted(visited)],
             "texts": {**_texts(candidate, visited)},
-            "trace": json.loads(rollout.trace.to_json()) if rollout.trace else None,
+            "trace": rollout.trace.to_json() if rollout.trace else None,
             "scores": _SCORES.dump_python(rollout.scores, mode="json"),
         }
         assert self._kept is not None
@@ -224,7 +224,7 @@ def candidate_hash(candidate: Candidate) -> str:
     """Twelve hex digits of the changed texts; the same for the same texts, "original" where none is changed."""
     if not candidate:
         return "original"
-    content = json.dumps(sorted((str(site), rewrite.new.hash) for site, rewrite in candidate.items()))
+    content = json.dumps(sorted((str(site), change.new.hash) for site, change in candidate.items()))
     return hashlib.sha256(content.encode()).hexdigest()[:12]
 
 
@@ -248,11 +248,11 @@ def _visited(trace: Trace | None) -> set[tuple[str, str, str]]:
 
 def _texts(candidate: Candidate, visited: set[tuple[str, str, str]] | set[tuple[Any, ...]]) -> dict[str, str]:
     """The changed texts that a run which visited these places was made with."""
-    return {str(site): rewrite.new.hash for site, rewrite in sorted(candidate.items()) if _place(site) in visited}
+    return {str(site): change.new.hash for site, change in sorted(candidate.items()) if _place(site) in visited}
 
 
 def _from_json(example: Example, entry: Mapping[str, JSON]) -> Rollout:
-    trace = Trace.from_json(json.dumps(entry["trace"])) if entry["trace"] is not None else None
+    trace = Trace.from_json(str(entry["trace"])) if entry["trace"] is not None else None
     return Rollout(example, trace, _SCORES.validate_python(entry["scores"]))
 
 

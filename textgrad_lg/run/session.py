@@ -340,7 +340,7 @@ class Session:
 
     def _texts(self) -> dict[Site, Template]:
         """The text of every Parameter as it is in force now."""
-        return self.parameters | {site: rewrite.new for site, rewrite in self.accepted.items()}
+        return self.parameters | {site: change.new for site, change in self.accepted.items()}
 
     def _with(self, update: Update) -> dict[Site, Replacement]:
         return self.accepted | {update.site: Replacement(self.parameters[update.site], update.new)}
