@@ -14,7 +14,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit("textgrad_lg needs Python 3.11 or newer, this is %s; set PYTHON=" % sys.version.split()[0] if sys.version_info < (3, 11) else 0)'
 	@command -v uv >/dev/null || $(PYTHON) -m uv --version >/dev/null 2>&1 || $(PYTHON) -m pip install --quiet --user uv || $(PYTHON) -m pip install --quiet --user --break-system-packages uv
 	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)
-	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,local]'
+	$(UV) pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev,local,graphs]'
 	@touch $@
 
 demo: $(VENV)/.installed  ## the main job on a real graph with a real model; no key needed
@@ -38,7 +38,7 @@ docs: $(VENV)/.installed  ## every Python example in the documents and docstring
 	$(BIN)/pytest -q tests/docs
 
 constraints:  ## renew the pins
-	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --upgrade --extra dev --extra local pyproject.toml --output-file constraints.txt
+	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --upgrade --extra dev --extra local --extra graphs pyproject.toml --output-file constraints.txt
 
 clean:
 	rm -rf $(VENV) dist htmlcov .coverage* .ruff_cache .pytest_cache .hypothesis .import_linter_cache

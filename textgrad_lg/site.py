@@ -15,19 +15,29 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
+TOOLS, SCHEMAS, PROMPTS, CONTEXT = "tools:", "schemas:", "prompts:", "context:"
+"""How the path of a Site begins that belongs to no node: to a tool, an output schema, a `Prompt` handle, or a field of the
+context that a deployed graph is run with."""
 _ROLES = {"system": "system", "human": "human"}
 _FORM = re.compile(r"^(?P<path>[^\[\]]*?)(?:\[(?P<agent>[^\]]*)\])?/(?P<role>[a-z]+)(?:#(?P<index>\d+))?$")
+_NAMED = re.compile(rf"^(?P<path>(?:{TOOLS}|{SCHEMAS}|{PROMPTS}|{CONTEXT})[^/]+)/(?P<role>[^#]+)(?:#(?P<index>\d+))?$")
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Site:
     """Where a Parameter enters a call.
 
+    Most enter as a message of a node: `planner/system`. Four kinds belong to no node, because they are the same text
+    wherever they are used, and have a path of one segment that names what they belong to: `tools:search/description`,
+    `tools:search/args/query`, `schemas:Answer/args/label`, `prompts:planner/text`, `context:system_prompt/text`.
+
     Attributes:
         path: Node names from the outermost graph inwards, without task ids and without the numeric segments that
             LangGraph adds when a subgraph runs twice in a task. Empty for a model called outside any node.
-        role: "system" or "human": the role of the message that carries the text.
-        index: Counts the texts of one role in one node, from 0, in the order of their first use.
+        role: "system" or "human": the role of the message that carries the text. Of a tool or schema: "description",
+            or "args/" and the name of an argument or field, with dots where they nest. Of a `Prompt` handle and of a context field: "text".
+        index: Counts the texts of one role in one node, from 0, in the order of their first use; of one tool or schema,
+            where several have its name.
         agent: The name given to `create_agent`, where there is one; tells apart agents that share a path.
     """
 
@@ -36,6 +46,11 @@ class Site:
     index: int = 0
     agent: str | None = None
 
+    @property
+    def in_message(self) -> bool:
+        """Whether the text enters as a message of its own, and not with a tool, a schema, a handle or a context."""
+        return not (self.path and self.path[0].startswith((TOOLS, SCHEMAS, PROMPTS, CONTEXT)))
+
     def __str__(self) -> str:
         agent = f"[{self.agent}]" if self.agent else ""
         index = f"#{self.index}" if self.index else ""
@@ -43,11 +58,14 @@ class Site:
 
     @classmethod
     def parse(cls, text: str) -> Site:
-        """Read a Site back from its printed form, as in `desk/model[writer]/system#1`.
+        """Read a Site back from its printed form, as in `desk/model[writer]/system#1` or `tools:search/args/query`.
 
         Raises:
             ValueError: `text` is not the printed form of a Site.
         """
+        named = _NAMED.match(text)
+        if named is not None:
+            return cls((named["path"],), named["role"], int(named["index"] or 0))
         found = _FORM.match(text)
         if found is None:
             msg = f"{text!r} is not a site; a site looks like 'planner/system' or 'desk/model[writer]/human#1'"

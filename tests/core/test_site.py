@@ -14,8 +14,18 @@ sites = st.builds(
     agent=st.none() | names,
 )
 
+words = st.text(alphabet="abcXYZ_012-. ", min_size=1, max_size=8)
+unplaced = st.builds(
+    Site,
+    path=st.tuples(
+        st.sampled_from(["tools:", "schemas:", "prompts:", "context:"]).flatmap(lambda kind: words.map(kind.__add__))
+    ),
+    role=st.sampled_from(["description", "text"]) | words.map("args/".__add__),
+    index=st.integers(0, 12),
+)
 
-@given(sites)
+
+@given(sites | unplaced)
 def test_a_printed_site_reads_back(site):
     assert Site.parse(str(site)) == site
 
@@ -26,10 +36,21 @@ def test_a_printed_site_reads_back(site):
         (Site(("planner",), "system"), "planner/system"),
         (Site((), "human"), "/human"),
         (Site(("desk", "model"), "system", 1, "writer"), "desk/model[writer]/system#1"),
+        (Site(("tools:search",), "description"), "tools:search/description"),
+        (Site(("tools:search",), "args/date.from_day"), "tools:search/args/date.from_day"),
+        (Site(("schemas:Answer",), "args/label", 1), "schemas:Answer/args/label#1"),
+        (Site(("prompts:planner",), "text"), "prompts:planner/text"),
     ],
 )
 def test_printed_form(site, printed):
     assert str(site) == printed
+
+
+@given(sites | unplaced)
+def test_only_sites_of_nodes_are_in_messages(site):
+    assert site.in_message == (
+        not any(str(site).startswith(kind) for kind in ("tools:", "schemas:", "prompts:", "context:"))
+    )
 
 
 @pytest.mark.parametrize("text", ["planner", "planner/", "", "a]b/system"])

@@ -17,6 +17,7 @@ from langchain_core.runnables.config import ensure_config
 
 from textgrad_lg.overlay.rewrite import rewrite
 from textgrad_lg.overlay.scope import current
+from textgrad_lg.overlay.tools import rewrite_options
 from textgrad_lg.site import call_path
 from textgrad_lg.types import Meter, ModelCall, Ticket
 
@@ -36,7 +37,11 @@ class Call:
     """
 
     def __init__(
-        self, model: BaseChatModel, prompts: list[list[BaseMessage]], made: Sequence[BaseMessage], tickets: list[Ticket]
+        self,
+        model: BaseChatModel,
+        prompts: list[list[BaseMessage]],
+        made: Sequence[BaseMessage],
+        tickets: list[Ticket],
     ) -> None:
         self.model, self.prompts, self.made = model, prompts, made
         self._tickets = tickets
@@ -79,8 +84,8 @@ def open_call(
     metadata: Mapping[str, Any] | None,
     stop: list[str] | None,
     options: Mapping[str, Any],
-) -> Call | None:
-    """Replacement, report and admit a call that is about to be made.
+) -> tuple[Call, Mapping[str, Any]] | None:
+    """Rewrite, report and admit a call that is about to be made.
 
     Args:
         model: The model.
@@ -91,9 +96,9 @@ def open_call(
         options: The call's keyword arguments.
 
     Returns:
-        The call; None where no overlay is in force. A call that only fell back from one method to another (`stream` to
-        `generate`) gets the enclosing Call again: it is rewritten and admitted already, and whoever learns first what it
-        used settles it.
+        The call, and the keyword arguments to make it with; None where no overlay is in force. A call that only fell back
+        from one method to another (`stream` to `generate`) gets the enclosing Call again: it is rewritten and admitted
+        already, and whoever learns first what it used settles it.
 
     Raises:
         BudgetExhausted: The meter refused it.
@@ -103,14 +108,16 @@ def open_call(
         return None
     outer = _IN_CALL.get()
     if outer is not None and outer.model is model and outer.prompts == prompts:
-        return outer
+        return outer, options
     made = outer.made if outer is not None else ()
     path, agent = call_path({**ensure_config().get("metadata", {}), **(metadata or {})})
     prompts = [rewrite(messages, path, agent, scope.texts, made) for messages in prompts]
+    options = rewrite_options(options, scope.texts)
     if scope.seen is not None:
         scope.seen(model)
     tickets = [] if scope.meter is None else _admit(scope.meter, model, prompts, stop, options)
-    return Call(model, prompts, [*made, *(message for messages in prompts for message in messages)], tickets)
+    call = Call(model, prompts, [*made, *(message for messages in prompts for message in messages)], tickets)
+    return call, options
 
 
 def usage_of(generations: Sequence[Generation]) -> UsageMetadata | None:

@@ -80,11 +80,12 @@ def _generate(original: _Method) -> _Method:
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        call = open_call(self, messages, metadata, stop, kwargs)
-        if call is None:
+        opened = open_call(self, messages, metadata, stop, kwargs)
+        if opened is None:
             return original(self, messages, stop, *args, metadata=metadata, **kwargs)
+        call, options = opened
         with call, call.step():
-            result = original(self, call.prompts, stop, *args, metadata=metadata, **kwargs)
+            result = original(self, call.prompts, stop, *args, metadata=metadata, **options)
             return _settled(call, result)
 
     return generate
@@ -100,11 +101,12 @@ def _agenerate(original: _Method) -> _Method:
         metadata: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> LLMResult:
-        call = open_call(self, messages, metadata, stop, kwargs)
-        if call is None:
+        opened = open_call(self, messages, metadata, stop, kwargs)
+        if opened is None:
             return await original(self, messages, stop, *args, metadata=metadata, **kwargs)
+        call, options = opened
         with call, call.step():
-            result = await original(self, call.prompts, stop, *args, metadata=metadata, **kwargs)
+            result = await original(self, call.prompts, stop, *args, metadata=metadata, **options)
             return _settled(call, result)
 
     return agenerate
@@ -120,12 +122,14 @@ def _stream(original: _Method) -> _Method:
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> Iterator[AIMessageChunk]:
-        call = _open_stream(self, input, config, stop, kwargs)
-        if call is None:
+        opened = _open_stream(self, input, config, stop, kwargs)
+        if opened is None:
             yield from original(self, input, config, stop=stop, **kwargs)
             return
+        call, options = opened
         usage: UsageMetadata | None = None
-        with call, closing(cast("_Chunks", original(self, call.prompts[0], config, stop=stop, **kwargs))) as items:
+        items = cast("_Chunks", original(self, call.prompts[0], config, stop=stop, **options))
+        with call, closing(items):
             while True:
                 with call.step():
                     chunk = next(items, _END)
@@ -148,15 +152,16 @@ def _astream(original: _Method) -> _Method:
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> AsyncIterator[AIMessageChunk]:
-        call = _open_stream(self, input, config, stop, kwargs)
-        if call is None:
+        opened = _open_stream(self, input, config, stop, kwargs)
+        if opened is None:
             async with aclosing(cast("_AsyncChunks", original(self, input, config, stop=stop, **kwargs))) as items:
                 async for chunk in items:
                     yield chunk
             return
+        call, options = opened
         usage: UsageMetadata | None = None
         with call:
-            items = cast("_AsyncChunks", original(self, call.prompts[0], config, stop=stop, **kwargs))
+            items = cast("_AsyncChunks", original(self, call.prompts[0], config, stop=stop, **options))
             async with aclosing(items):
                 while True:
                     with call.step():
@@ -180,11 +185,12 @@ def _stream_v3(original: _Method) -> _Method:
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> Any:
-        call = _open_stream(self, input, config, stop, kwargs)
-        if call is None:
+        opened = _open_stream(self, input, config, stop, kwargs)
+        if opened is None:
             return original(self, input, config, stop=stop, **kwargs)
+        call, options = opened
         with _until_watched(call) as watch:
-            return watch(original(self, call.prompts[0], config, stop=stop, **kwargs))
+            return watch(original(self, call.prompts[0], config, stop=stop, **options))
 
     return stream_v3
 
@@ -199,11 +205,12 @@ def _astream_v3(original: _Method) -> _Method:
         stop: list[str] | None = None,
         **kwargs: Any,
     ) -> Any:
-        call = _open_stream(self, input, config, stop, kwargs)
-        if call is None:
+        opened = _open_stream(self, input, config, stop, kwargs)
+        if opened is None:
             return await original(self, input, config, stop=stop, **kwargs)
+        call, options = opened
         with _until_watched(call) as watch:
-            return watch(await original(self, call.prompts[0], config, stop=stop, **kwargs))
+            return watch(await original(self, call.prompts[0], config, stop=stop, **options))
 
     return astream_v3
 
@@ -214,7 +221,7 @@ def _open_stream(
     config: RunnableConfig | None,
     stop: list[str] | None,
     options: Mapping[str, Any],
-) -> Call | None:
+) -> tuple[Call, Mapping[str, Any]] | None:
     if current() is None:
         return None
     messages = model._convert_input(input).to_messages()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

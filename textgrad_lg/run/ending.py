@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from textgrad_lg.errors import BudgetExhausted, VersionConflict
 from textgrad_lg.events import RolledBack
-from textgrad_lg.run.deploy import PRODUCTION, from_registry
+from textgrad_lg.run.deploy import PRODUCTION
 from textgrad_lg.run.result import OptimizeResult
 from textgrad_lg.run.rollout import scores_by_id
 from textgrad_lg.run.stats import Comparison, compare
@@ -43,8 +43,13 @@ async def finish(session: Session, reason: str) -> OptimizeResult[Any]:
             reason, improved, published = _publish(session, reason, test)
     rollouts = session.rollouts
     rollouts.keep_spend()
+
+    def rolled_back(versions: Mapping[str, int | None]) -> None:
+        rollouts.target.published(session.registry)
+        rollouts.emit(RolledBack, label=PRODUCTION, versions=versions)
+
     return OptimizeResult(
-        graph=from_registry(session.graph, session.registry),
+        graph=rollouts.target.improved(session.registry),
         improved=improved,
         published=published,
         reason=reason,
@@ -63,7 +68,7 @@ async def finish(session: Session, reason: str) -> OptimizeResult[Any]:
         run_dir=session.folder,
         seed=session.settings.seed,
         registry=session.registry,
-        on_rollback=lambda versions: rollouts.emit(RolledBack, label=PRODUCTION, versions=versions),
+        on_rollback=rolled_back,
     )
 
 
@@ -83,7 +88,7 @@ def _publish(session: Session, reason: str, test: Comparison) -> tuple[str, bool
     if test.difference <= 0 or test.p_value > session.settings.significance:
         return f"{reason}; no significant improvement; graph unchanged", False, {}
     try:
-        return f"{reason}; improved and published", True, session.publication.publish()
+        versions = session.publication.publish()
     except VersionConflict as error:
         lost = (
             f"{reason}; improved, but not published, because another writer was faster ({error}). Nothing is lost: the "
@@ -91,3 +96,5 @@ def _publish(session: Session, reason: str, test: Comparison) -> tuple[str, bool
             f"run_dir={str(session.folder)!r}, which pays for nothing twice"
         )
         return lost, True, {}
+    session.rollouts.target.published(session.registry)
+    return f"{reason}; improved and published", True, versions

@@ -17,7 +17,6 @@ from textgrad_lg.evals import Evals, split
 from textgrad_lg.llm import model_name, resolve_model
 from textgrad_lg.optim import TGD
 from textgrad_lg.overlay import overlay, unbind
-from textgrad_lg.record import discover
 from textgrad_lg.run.budget import Budget, Ledger
 from textgrad_lg.run.deploy import default_registry
 from textgrad_lg.run.emit import Emitter, installed_callbacks
@@ -33,6 +32,7 @@ from textgrad_lg.run.schedule import Schedule
 from textgrad_lg.run.session import Session
 from textgrad_lg.run.settings import Settings
 from textgrad_lg.run.sync import run_sync
+from textgrad_lg.run.target import LocalGraph
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
@@ -85,6 +85,7 @@ async def aoptimize(
         )
     # A bound graph is made better from the texts it has now, and not laid over them.
     compiled, start = unbind(as_graph(graph))
+    target = LocalGraph(compiled)
     settings = options.get("settings") or Settings()
     evals = Evals.of(evals)
     splits = split(evals.examples, seed=settings.seed, fractions=settings.fractions)
@@ -94,7 +95,7 @@ async def aoptimize(
     sizes = (len(splits.train), len(splits.validation), len(splits.test))
     price_list = Prices(options.get("prices") or {})
     if dry_run:
-        found = discover((), compiled, only=only)
+        found = target.discover((), only)
         price = price_list.of(*model_name(critic)) if critic is not None else None
         return plan(found, settings, sizes, optimizer.proposals, price)
 
@@ -102,7 +103,7 @@ async def aoptimize(
     registry = options.get("registry")
     run = uuid.uuid4().hex[:12]
     folder = Path(options.get("run_dir") or home() / "runs" / run)
-    name = compiled.get_name()
+    name = target.name
     identity = _identity(name=name, start=start, evals=evals, only=only, optimizer=optimizer, settings=settings)
     with (
         Journal(folder, settings=identity) as journal,
@@ -114,7 +115,7 @@ async def aoptimize(
         ledger = Ledger(limits, price_list, spent=None if spent is None else SPEND.validate_python(spent))
         emit = Emitter(run, (*options.get("callbacks", ()), *installed_callbacks()), time.time)
         rollouts = Rollouts(
-            compiled,
+            target,
             evals,
             Metering(ledger, price_list),
             journal,
@@ -125,7 +126,6 @@ async def aoptimize(
             OwnModel(journal, critic),
         )
         session = Session(
-            graph=compiled,
             start=start,
             name=name,
             evals=evals,

@@ -1,41 +1,34 @@
 """Rollouts: the graph run on examples under given texts, recorded, judged, and never paid for twice."""
 
-# LangGraph ships no stubs.
-# pyright: reportMissingTypeStubs=false
-
 from __future__ import annotations
 
 import hashlib
 import json
 import uuid
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import TypeAdapter
 
-from textgrad_lg.errors import TraceError
 from textgrad_lg.evals import Evals, example_score, failed
 from textgrad_lg.events import ExampleScored
 from textgrad_lg.example import Example, Score
 from textgrad_lg.overlay import Replacement, overlay
-from textgrad_lg.record import record
 from textgrad_lg.run.budget import Spend
-from textgrad_lg.run.invoke import invoke
 from textgrad_lg.run.own_model import OwnModel, Refuse
+from textgrad_lg.run.target import Job
 from textgrad_lg.site import Site
 from textgrad_lg.trace import Trace
-from textgrad_lg.types import JSON, Phase
+from textgrad_lg.types import JSON, Meter, Phase
 
 if TYPE_CHECKING:
-    from langgraph.pregel import Pregel
-
     from textgrad_lg.run.emit import Emitter
     from textgrad_lg.run.journal import Journal
     from textgrad_lg.run.metering import Metering
     from textgrad_lg.run.schedule import Schedule
+    from textgrad_lg.run.target import Target
 
 Candidate = Mapping[Site, Replacement]
 """The Parameters whose text differs from the graph's own."""
@@ -76,7 +69,7 @@ class Rollouts:
     repeat itself, so a changed text costs nothing on examples that never reach it.
 
     Attributes:
-        graph: The graph as the user gave it.
+        target: The graph as the user gave it.
         evals: The evaluators.
         metering: Admits and counts every model call.
         journal: Keeps every rollout.
@@ -88,7 +81,7 @@ class Rollouts:
         errors: The graph's own exceptions in this session, by example id, untouched.
     """
 
-    graph: Pregel[Any, Any, Any, Any]
+    target: Target
     evals: Evals
     metering: Metering
     journal: Journal
@@ -126,8 +119,7 @@ class Rollouts:
         called first, a run is made to its end and paid for.
         """
         for example in examples:
-            with overlay(candidate, meter=Refuse(), seen=self.own_model.note), suppress(Exception):
-                await invoke(self.graph, example.inputs, self.config, self._thread(), self.schedule)
+            await self.target.run(self._job(example, candidate, Refuse(), ""), self.schedule)
             self.own_model.settle()
             if self.own_model.model is not None:
                 return
@@ -162,35 +154,31 @@ class Rollouts:
     async def _run(self, example: Example, candidate: Candidate, phase: Phase) -> Rollout:
         meter = self.metering.meter(phase)
         name = hashlib.sha256(f"{self.run}/{phase}/{example.id}/{candidate_hash(candidate)}".encode()).hexdigest()[:32]
-        outputs: Any = None
-        error: BaseException | None = None
-        with (
-            record(example=example.id, ids=lambda: name) as recording,
-            overlay(candidate, meter=meter, seen=self.own_model.note),
-        ):
-            try:
-                outputs = await invoke(self.graph, example.inputs, self.config, self._thread(), self.schedule)
-            except Exception as raised:  # noqa: BLE001  any exception of the user's graph is a result, not our failure
-                error = raised
+        ran = await self.target.run(self._job(example, candidate, meter, name), self.schedule)
         meter.check()
         self.own_model.settle()
-        try:
-            trace = recording.trace
-        except TraceError:
-            trace = None
-        if error is not None:
-            self.errors[example.id] = error
-            return Rollout(example, trace, (Score(ERROR, 0.0, f"{type(error).__name__}: {error}"),))
+        if ran.error is not None:
+            self.errors[example.id] = ran.error
+            return Rollout(example, ran.trace, (Score(ERROR, 0.0, f"{type(ran.error).__name__}: {ran.error}"),))
         # Judging the test set is a part of its cost, and draws on what was kept back for it.
         judging = self.metering.meter(Phase.TEST if phase is Phase.TEST else Phase.JUDGE)
         with overlay({}, meter=judging):
-            scores = await self.evals.score(example, outputs, trace=trace, model=self.own_model.model)
+            scores = await self.evals.score(example, ran.outputs, trace=ran.trace, model=self.own_model.model)
         judging.check()
-        return Rollout(example, trace, scores)
+        return Rollout(example, ran.trace, scores)
 
-    def _thread(self) -> str:
-        # Never the same, even where the same rollout was cut off before: its thread may hold half a run.
-        return f"{self.run}-{uuid.uuid4().hex}"
+    def _job(self, example: Example, candidate: Candidate, meter: Meter, trace: str) -> Job:
+        return Job(
+            inputs=example.inputs,
+            texts=candidate,
+            config=self.config,
+            # Never the same, even where the same rollout was cut off before: its thread may hold half a run.
+            thread=f"{self.run}-{uuid.uuid4().hex}",
+            trace=trace,
+            example=example.id,
+            meter=meter,
+            seen=self.own_model.note,
+        )
 
     def _find(self, example: Example, candidate: Candidate) -> dict[str, JSON] | None:
         if self._kept is None:

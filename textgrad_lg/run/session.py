@@ -33,7 +33,7 @@ from textgrad_lg.events import (
 from textgrad_lg.gradient import Gradients
 from textgrad_lg.optim import Attempt, Proposals, StepContext
 from textgrad_lg.overlay import Replacement
-from textgrad_lg.record import Discovery, discover
+from textgrad_lg.record import Discovery
 from textgrad_lg.run.asked import Asked, content_key
 from textgrad_lg.run.batches import minibatches
 from textgrad_lg.run.demonstrations import demonstrations
@@ -66,7 +66,6 @@ if TYPE_CHECKING:
 class Session:
     """One optimisation run. What it was given comes first; the rest is what it has found so far."""
 
-    graph: Any
     start: Texts
     name: str
     evals: Evals
@@ -294,7 +293,7 @@ class Session:
             else f"the graph raised on every example before a prompt was seen, first: {_first(self.raised)}"
         )
         try:
-            self.discovery = discover(traces, self.rollouts.graph, only=self.only)
+            self.discovery = self.rollouts.target.discover(traces, self.only)
         except DiscoveryError as error:
             if hopeless is not None and isinstance(error, NoPromptFound):
                 return hopeless
@@ -318,7 +317,7 @@ class Session:
     def _discover_more(self, rollouts: Sequence[Rollout]) -> None:
         """Take in the prompts of branches that no run had reached before the edit that was just accepted."""
         traces = [rollout.trace for rollout in rollouts if rollout.trace is not None]
-        found = self.discovery.extend(traces, self.rollouts.graph, only=self.only)
+        found = self.rollouts.target.extend(self.discovery, traces, self.only)
         if len(found.parameters) > len(self.discovery.parameters):
             self.discovery = found
             self.parameters.update(

@@ -1,0 +1,141 @@
+"""Target: what an optimisation run makes better. A graph of this process, or one that is deployed elsewhere."""
+
+# LangGraph ships no stubs.
+# pyright: reportMissingTypeStubs=false
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from textgrad_lg.errors import TraceError
+from textgrad_lg.overlay import overlay
+from textgrad_lg.record import Discovery, discover, record
+from textgrad_lg.run.deploy import from_registry
+from textgrad_lg.run.invoke import invoke
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from langchain_core.language_models import BaseChatModel
+    from langgraph.pregel import Pregel
+
+    from textgrad_lg.overlay import Texts
+    from textgrad_lg.registry import PromptRegistry
+    from textgrad_lg.run.schedule import Schedule
+    from textgrad_lg.trace import Trace
+    from textgrad_lg.types import Meter
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """One run that is wanted of a Target.
+
+    Attributes:
+        inputs: The graph's input.
+        texts: The texts in force: those that differ from the graph's own.
+        config: What the user wants each run to be given, in the shape of a `RunnableConfig`.
+        thread: A thread id that was never used before.
+        trace: The id that the Trace shall have.
+        example: The id of the Example.
+        meter: Admits every model call.
+        seen: Told the model of every call.
+    """
+
+    inputs: Any
+    texts: Texts
+    config: Mapping[str, Any]
+    thread: str
+    trace: str
+    example: str
+    meter: Meter
+    seen: Callable[[BaseChatModel], None] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Ran:
+    """What became of a Job.
+
+    Attributes:
+        outputs: The graph's output; None where it raised.
+        trace: The recorded run; None where nothing was recorded.
+        error: What the graph raised.
+    """
+
+    outputs: Any
+    trace: Trace | None
+    error: Exception | None = None
+
+
+class Target(Protocol):
+    """What an optimisation run makes better."""
+
+    @property
+    def name(self) -> str:
+        """The graph's name; its prompts are named by it in a registry."""
+        ...
+
+    async def run(self, job: Job, schedule: Schedule) -> Ran:
+        """Run the graph once, recorded, under the texts of the job. What the graph raises is returned, not raised."""
+        ...
+
+    def discover(self, traces: Sequence[Trace], only: Sequence[str] | None) -> Discovery:
+        """Find the Parameters; see `record.discover`."""
+        ...
+
+    def extend(self, found: Discovery, traces: Sequence[Trace], only: Sequence[str] | None) -> Discovery:
+        """Add the Parameters of places that only these runs reached; see `Discovery.extend`."""
+        ...
+
+    def improved(self, registry: PromptRegistry) -> Any:
+        """What the user gets as `result.graph`: it runs with the registry's production texts."""
+        ...
+
+    def published(self, registry: PromptRegistry) -> None:
+        """Told after the production label was moved, by a run or by a rollback."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class LocalGraph:
+    """A compiled graph of this process."""
+
+    graph: Pregel[Any, Any, Any, Any]
+
+    @property
+    def name(self) -> str:
+        """The graph's name."""
+        return self.graph.get_name()
+
+    async def run(self, job: Job, schedule: Schedule) -> Ran:
+        """Run the graph under an overlay and a recorder."""
+        outputs: Any = None
+        error: Exception | None = None
+        with (
+            record(example=job.example, ids=lambda: job.trace) as recording,
+            overlay(job.texts, meter=job.meter, seen=job.seen),
+        ):
+            try:
+                outputs = await invoke(self.graph, job.inputs, job.config, job.thread, schedule)
+            except Exception as raised:  # noqa: BLE001  any exception of the user's graph is a result, not our failure
+                error = raised
+        try:
+            trace = recording.trace
+        except TraceError:
+            trace = None
+        return Ran(outputs, trace, error)
+
+    def discover(self, traces: Sequence[Trace], only: Sequence[str] | None) -> Discovery:
+        """Find the Parameters in the runs and in the graph's code."""
+        return discover(traces, self.graph, only=only)
+
+    def extend(self, found: Discovery, traces: Sequence[Trace], only: Sequence[str] | None) -> Discovery:
+        """Add the Parameters of places that only these runs reached."""
+        return found.extend(traces, self.graph, only=only)
+
+    def improved(self, registry: PromptRegistry) -> Any:
+        """A copy of the graph that is bound to the registry."""
+        return from_registry(self.graph, registry)
+
+    def published(self, registry: PromptRegistry) -> None:
+        """Nothing: a bound graph asks the registry at each run."""
