@@ -39,5 +39,7 @@ def test_every_prompt_of_the_graph_is_found_however_it_is_held():
         "thank/human": "Thank the guest in one short sentence for this review: {review}",
         "follow_up/model[follow_up]/system": "You answer guests who did not like the film. Be brief and kind.",
         "escalate/system": "You leave notes for a colleague. Say in a few words what the review is about.",
+        "tools:voucher_policy/description": "Look up what the cinema offers to an unhappy guest.",
     }
+    assert "tools:voucher_policy/description" not in map(str, found.trainable)
     assert [tool.name for tool in found.tools][:1] == ["voucher_policy"]

@@ -37,7 +37,7 @@ def demonstrations(
         wanted = {} if passed else _wanted(example, trace)
         for parameter in trace.parameters:
             site = parameter.site
-            if site is None or site not in parameters:
+            if site is None or site not in parameters or not site.in_message:
                 continue
             reply = next((edge.target for edge in trace.edges if edge.source == parameter.id), None)
             inputs = _inputs(trace, parameter, parameters[site])

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from textgrad_lg.descriptions import is_description
 from textgrad_lg.types import Phase
 
 if TYPE_CHECKING:
@@ -43,11 +44,15 @@ class Plan:
     warnings: tuple[str, ...] = ()
 
     def __str__(self) -> str:
-        lines = [f"{len(self.parameters)} prompts found without running anything:"]
-        for site, template in self.parameters.items():
+        prompts = {site: template for site, template in self.parameters.items() if not is_description(site)}
+        named = [str(site) for site in self.parameters if is_description(site)]
+        lines = [f"{len(prompts)} prompts found without running anything:"]
+        for site, template in prompts.items():
             first = template.text.strip().splitlines()[0] if template.text.strip() else ""
             lines.append(f"  {site}  {self.sources.get(site, '')}\n      {first[:90]}")
         lines.append(f"{len(self.tools)} tools: {', '.join(self.tools) or 'none'}")
+        if named:
+            lines.append(f"changed only if named in optimize_only: {', '.join(named)}")
         lines.append("examples: {} train, {} validation, {} test".format(*self.examples))
         price = f"about ${self.usd:.2f}" if self.usd is not None else "no price known"
         lines.append(f"at most about {sum(self.calls.values())} model calls, {price}:")
@@ -68,7 +73,7 @@ def plan(
         price: Of the model, or None where it is not known.
     """
     # A router takes one of several branches, so a run makes at most this many calls unless it loops.
-    calls_a_run = max(1, len({(site.path, site.agent) for site in found.parameters}))
+    calls_a_run = max(1, len({(site.path, site.agent) for site in found.parameters if not is_description(site)}))
     train, validation, test = examples
     batch = min(settings.batch, train)
     calls = {
