@@ -18,6 +18,7 @@ never wrapped: they reach the user as they were raised.
     │   ├── BudgetTooSmall    refused before anything was spent
     │   ├── BudgetExhausted   a call was refused, because it could have gone over the Budget
     │   └── UnknownPrice      a money limit was set for a model whose price is not known
+    ├── ReplayError           a replayed graph called a tool as no recorded run had called it, or the memo is none
     ├── RegistryError
     │   ├── UnknownVersion    a prompt, version or label that the registry does not hold
     │   └── VersionConflict   another writer was faster; nothing was changed
@@ -85,6 +86,10 @@ class BudgetExhausted(BudgetError):  # noqa: N818
 
 class UnknownPrice(BudgetError):  # noqa: N818
     """A money limit was set for a model whose price is not known."""
+
+
+class ReplayError(TextgradError):
+    """A replayed graph called a tool as no recorded run had called it, or what was given is not a memo."""
 
 
 class RegistryError(TextgradError):

@@ -334,3 +334,17 @@ def test_the_callers_messages_are_not_changed():
     with overlay(TEXTS):
         run(scripted(), SYNC["invoke"])
     assert before == PROMPT
+
+
+def test_a_call_with_metadata_of_its_own_is_still_the_agents():
+    site = Site(("ask",), "system", agent="writer")
+    model = scripted()
+
+    def ask(state):
+        # As `with_retry` does it: what it calls has only this metadata in its config.
+        return {"text": model.with_retry().invoke(PROMPT, {"metadata": {"source": "summary"}}).text}
+
+    graph = one_node(ask).with_config(metadata={"lc_agent_name": "writer"})
+    with overlay({site: TEXTS[Site(("ask",), "system")]}):
+        graph.invoke({"text": ""})
+    assert sent(model) == [SENT]

@@ -39,7 +39,7 @@ def test_the_summary_is_a_few_lines_for_people():
 test 0.00 -> 1.00, 95 % interval of the difference [+0.59, +1.00], p = 0.00049, n = 12
 took 1 step; improved and published
 validation 0.00 -> 1.00, 95 % interval of the difference [+0.48, +1.00], p = 0.0039, n = 9, 3 not judged
-229 calls, 13,123 tokens, price not known
+175 calls, 12,295 tokens, price not known
 3 examples could not be judged, first example 08, sometimes: ValueError: no sevens\
 """)
 
@@ -154,5 +154,9 @@ def test_settings_are_plain_values():
             "strategy": "auto",
             "concurrency": 8,
             "seed": 0,
+            "carry_context": False,
+            "replay": True,
+            "tools": "run",
+            "pure_tools": [],
         }
     )

@@ -1,4 +1,4 @@
-"""One model call under an overlay: its rewritten messages, and its admission by the meter."""
+"""One model call under an overlay: its rewritten messages, what is remembered of it, and its admission by the meter."""
 
 from __future__ import annotations
 
@@ -13,15 +13,14 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import Generation
-from langchain_core.runnables.config import ensure_config
 
 from textgrad_lg.overlay.rewrite import rewrite
-from textgrad_lg.overlay.scope import current
+from textgrad_lg.overlay.scope import Recall, current, surroundings
 from textgrad_lg.overlay.tools import rewrite_options
 from textgrad_lg.site import call_path
 from textgrad_lg.types import Meter, ModelCall, Ticket
 
-_SENT_AS_JSON = ("tools", "functions", "response_format")
+_SENT_AS_JSON = ("tools", "functions", "response_format", "output_config", "output_format", "response_json_schema")
 _LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 
 
@@ -32,6 +31,7 @@ class Call:
 
     Attributes:
         model: The model that is called.
+        answering: The model to call in its place: itself, or one that gives the replies that are remembered.
         prompts: The rewritten messages, a list for each prompt.
         made: All messages that this call and those around it prepared.
     """
@@ -41,10 +41,12 @@ class Call:
         model: BaseChatModel,
         prompts: list[list[BaseMessage]],
         made: Sequence[BaseMessage],
-        tickets: list[Ticket],
+        tickets: list[Ticket | None],
+        recall: Recall | None = None,
     ) -> None:
         self.model, self.prompts, self.made = model, prompts, made
-        self._tickets = tickets
+        self.answering = model if recall is None else recall.model
+        self._tickets, self._recall = tickets, recall
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -68,11 +70,28 @@ class Call:
             tickets, self._tickets = self._tickets, []
         for at, ticket in enumerate(tickets):
             usage = usages[at] if at < len(usages) else None
-            _settle(ticket, usage)
+            if ticket is not None:
+                _settle(ticket, usage)
+
+    @property
+    def remembered(self) -> bool:
+        """Whether somebody wants to know what it gives."""
+        return self._recall is not None
+
+    def keep(self, replies: Sequence[Sequence[Generation]], output: Mapping[str, Any] | None = None) -> None:
+        """Have the replies remembered, a list for each prompt; does nothing the second time."""
+        if self._recall is not None:
+            self._recall.keep(replies, output)
+
+    def forget(self) -> None:
+        """Have nothing remembered of it: calls made inside it are remembered, and may come out otherwise next time."""
+        if self._recall is not None:
+            self._recall.drop()
 
     def abandon(self) -> None:
         """Settle what is not settled yet: the call failed, or nobody read it to its end."""
         self.settle(())
+        self.forget()
 
 
 _IN_CALL: ContextVar[Call | None] = ContextVar("textgrad_lg_call", default=None)
@@ -107,17 +126,30 @@ def open_call(
     if scope is None:
         return None
     outer = _IN_CALL.get()
-    if outer is not None and outer.model is model and outer.prompts == prompts:
+    if outer is not None and (outer.model is model or outer.answering is model) and outer.prompts == prompts:
         return outer, options
     made = outer.made if outer is not None else ()
-    path, agent = call_path({**ensure_config().get("metadata", {}), **(metadata or {})})
-    prompts = [rewrite(messages, path, agent, scope.texts, made) for messages in prompts]
-    options = rewrite_options(options, scope.texts)
+    # Where nobody asks where the call is made, it is not looked up: that takes as long as all the rest of this.
+    asked = bool(scope.texts) or scope.memory is not None
+    place = {**surroundings(), **(metadata or {})} if asked else {}
+    if scope.texts:
+        path, agent = call_path(place)
+        prompts = [rewrite(messages, path, agent, scope.texts, made) for messages in prompts]
+        options = rewrite_options(options, scope.texts)
     if scope.seen is not None:
         scope.seen(model)
-    tickets = [] if scope.meter is None else _admit(scope.meter, model, prompts, stop, options)
-    call = Call(model, prompts, [*made, *(message for messages in prompts for message in messages)], tickets)
-    return call, options
+    if outer is not None:
+        outer.forget()
+    recall = None if scope.memory is None else scope.memory.recall(model, prompts, stop, options, place)
+    known = () if recall is None else recall.known
+    try:
+        tickets = [] if scope.meter is None else _admit(scope.meter, model, prompts, stop, options, known=known)
+    except BaseException:
+        if recall is not None:
+            recall.drop()
+        raise
+    made = [*made, *(message for messages in prompts for message in messages)]
+    return Call(model, prompts, made, tickets, recall), options
 
 
 def usage_of(generations: Sequence[Generation]) -> UsageMetadata | None:
@@ -143,7 +175,9 @@ def _admit(
     prompts: Sequence[Sequence[BaseMessage]],
     stop: list[str] | None,
     options: Mapping[str, Any],
-) -> list[Ticket]:
+    *,
+    known: Sequence[bool],
+) -> list[Ticket | None]:
     # LangChain documents this method as the one that providers override to name themselves.
     params = model._get_ls_params(stop=stop, **options)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     limits = (value for name in _LIMITS if isinstance(value := options.get(name), int))
@@ -152,9 +186,12 @@ def _admit(
     if limit is not None and isinstance(choices, int):
         limit *= choices
     extra = sum(len(json.dumps(options[name], default=str)) for name in _SENT_AS_JSON if options.get(name))
-    tickets: list[Ticket] = []
+    tickets: list[Ticket | None] = []
     try:
-        for messages in prompts:
+        for at, messages in enumerate(prompts):
+            if known and known[at]:
+                tickets.append(None)
+                continue
             size = extra + sum(_size(message) for message in messages)
             tickets.append(
                 meter.admit(
@@ -164,7 +201,8 @@ def _admit(
     except BaseException:
         # A batch goes out whole or not at all: what was admitted before the refusal used nothing.
         for ticket in tickets:
-            ticket.settle(0, 0)
+            if ticket is not None:
+                ticket.settle(0, 0)
         raise
     return tickets
 

@@ -1,4 +1,4 @@
-"""The one process-wide patch of this library: six methods of `BaseChatModel`, while an overlay is open.
+"""A process-wide patch of six methods of `BaseChatModel`, while an overlay is open.
 
 They are wrapped above the callbacks, so that traces show the text that was sent, and below everything that a graph can
 hold a prompt in. Where no overlay is in force in the context, a wrapper only passes the call on. A subclass that
@@ -8,6 +8,7 @@ overrides one of them and does not call `super()` is out of reach.
 from __future__ import annotations
 
 import functools
+import operator
 import threading
 import weakref
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Generator, Iterator, Mapping
@@ -17,7 +18,7 @@ from typing import Any, cast
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessageChunk, BaseMessage
 from langchain_core.messages.ai import UsageMetadata, add_usage
-from langchain_core.outputs import LLMResult
+from langchain_core.outputs import ChatGeneration, LLMResult
 from langchain_core.runnables import RunnableConfig
 
 from textgrad_lg.overlay.call import Call, open_call, usage_of
@@ -29,10 +30,10 @@ _AsyncChunks = AsyncGenerator[AIMessageChunk]
 _END: Any = object()
 
 
-class _Wrappers:
+class Wrappers:
     """Puts the wrappers on when the first overlay opens and takes them off when the last one closes."""
 
-    def __init__(self, owner: type[BaseChatModel], makers: Mapping[str, Callable[[_Method], _Method]]) -> None:
+    def __init__(self, owner: type[Any], makers: Mapping[str, Callable[[_Method], _Method]]) -> None:
         self._owner, self._makers = owner, makers
         self._put_on: dict[str, tuple[_Method, _Method]] = {}
         self._open = 0
@@ -41,6 +42,7 @@ class _Wrappers:
 
     @contextmanager
     def on(self) -> Generator[None]:
+        """Have them on inside the block; blocks may overlap."""
         with self._lock:
             self._open += 1
             if self._open == 1:
@@ -85,7 +87,7 @@ def _generate(original: _Method) -> _Method:
             return original(self, messages, stop, *args, metadata=metadata, **kwargs)
         call, options = opened
         with call, call.step():
-            result = original(self, call.prompts, stop, *args, metadata=metadata, **options)
+            result = original(call.answering, call.prompts, stop, *args, metadata=metadata, **options)
             return _settled(call, result)
 
     return generate
@@ -106,7 +108,7 @@ def _agenerate(original: _Method) -> _Method:
             return await original(self, messages, stop, *args, metadata=metadata, **kwargs)
         call, options = opened
         with call, call.step():
-            result = await original(self, call.prompts, stop, *args, metadata=metadata, **options)
+            result = await original(call.answering, call.prompts, stop, *args, metadata=metadata, **options)
             return _settled(call, result)
 
     return agenerate
@@ -127,17 +129,17 @@ def _stream(original: _Method) -> _Method:
             yield from original(self, input, config, stop=stop, **kwargs)
             return
         call, options = opened
-        usage: UsageMetadata | None = None
-        items = cast("_Chunks", original(self, call.prompts[0], config, stop=stop, **options))
+        heard = _Heard(call)
+        items = cast("_Chunks", original(call.answering, call.prompts[0], config, stop=stop, **options))
         with call, closing(items):
             while True:
                 with call.step():
                     chunk = next(items, _END)
                 if chunk is _END:
                     break
-                usage = _added(usage, chunk)
+                heard.add(chunk)
                 yield chunk
-            call.settle([usage])
+            heard.end()
 
     return stream
 
@@ -159,18 +161,18 @@ def _astream(original: _Method) -> _Method:
                     yield chunk
             return
         call, options = opened
-        usage: UsageMetadata | None = None
+        heard = _Heard(call)
         with call:
-            items = cast("_AsyncChunks", original(self, call.prompts[0], config, stop=stop, **options))
+            items = cast("_AsyncChunks", original(call.answering, call.prompts[0], config, stop=stop, **options))
             async with aclosing(items):
                 while True:
                     with call.step():
                         chunk = await anext(items, _END)
                     if chunk is _END:
                         break
-                    usage = _added(usage, chunk)
+                    heard.add(chunk)
                     yield chunk
-            call.settle([usage])
+            heard.end()
 
     return astream
 
@@ -190,7 +192,7 @@ def _stream_v3(original: _Method) -> _Method:
             return original(self, input, config, stop=stop, **kwargs)
         call, options = opened
         with _until_watched(call) as watch:
-            return watch(original(self, call.prompts[0], config, stop=stop, **options))
+            return watch(original(call.answering, call.prompts[0], config, stop=stop, **options))
 
     return stream_v3
 
@@ -210,7 +212,7 @@ def _astream_v3(original: _Method) -> _Method:
             return await original(self, input, config, stop=stop, **kwargs)
         call, options = opened
         with _until_watched(call) as watch:
-            return watch(await original(self, call.prompts[0], config, stop=stop, **options))
+            return watch(await original(call.answering, call.prompts[0], config, stop=stop, **options))
 
     return astream_v3
 
@@ -230,12 +232,33 @@ def _open_stream(
 
 def _settled(call: Call, result: LLMResult) -> LLMResult:
     call.settle([usage_of(cast("Any", generations)) for generations in result.generations])
+    if call.remembered:
+        call.keep(cast("Any", result.generations), result.llm_output)
     return result
 
 
-def _added(usage: UsageMetadata | None, chunk: Any) -> UsageMetadata | None:
-    more = cast("UsageMetadata | None", getattr(chunk, "usage_metadata", None))
-    return usage if more is None else add_usage(usage, more)
+class _Heard:
+    """What a stream has given so far: what it used and, where somebody remembers it, the message."""
+
+    def __init__(self, call: Call) -> None:
+        self._call = call
+        self._usage: UsageMetadata | None = None
+        self._chunks: list[BaseMessage] | None = [] if call.remembered else None
+
+    def add(self, chunk: BaseMessage) -> None:
+        more = cast("UsageMetadata | None", getattr(chunk, "usage_metadata", None))
+        if more is not None:
+            self._usage = add_usage(self._usage, more)
+        if self._chunks is not None:
+            self._chunks.append(chunk)
+
+    def end(self) -> None:
+        """The stream was read to its end."""
+        self._call.settle([self._usage])
+        if self._chunks:
+            # A model that cannot stream gives one whole message here, and `generate` has had it remembered by now.
+            message: Any = functools.reduce(operator.add, cast("list[Any]", self._chunks))
+            self._call.keep([[ChatGeneration(message=message)]])
 
 
 @contextmanager
@@ -260,6 +283,8 @@ def _watch(call: Call, stream: Any) -> Any:
         if stream.done:
             message = stream.output_message
             call.settle([None if message is None else message.usage_metadata])
+            if message is not None:
+                call.keep([[ChatGeneration(message=message)]])
 
     def watched_fail(error: BaseException) -> None:
         call.abandon()
@@ -270,7 +295,7 @@ def _watch(call: Call, stream: Any) -> Any:
     return stream
 
 
-WRAPPERS = _Wrappers(
+WRAPPERS = Wrappers(
     BaseChatModel,
     {
         "generate": _generate,

@@ -10,7 +10,7 @@ from langchain_core.language_models import BaseChatModel
 
 from textgrad_lg.overlay.chatmodel import WRAPPERS
 from textgrad_lg.overlay.rewrite import Replacement, Texts, check
-from textgrad_lg.overlay.scope import Scope, current, in_force
+from textgrad_lg.overlay.scope import Memory, Scope, current, in_force
 from textgrad_lg.types import Meter
 
 __all__ = ["Replacement", "Texts", "astepped", "overlay", "stepped"]
@@ -25,6 +25,7 @@ def overlay(
     *,
     meter: Meter | None = None,
     seen: Callable[[BaseChatModel], None] | None = None,
+    memory: Memory | None = None,
 ) -> Generator[None]:
     """Lay texts over every graph that runs in this context, and meter its model calls.
 
@@ -37,6 +38,7 @@ def overlay(
             own words. Those of a bound graph stay below them (see `bind`).
         meter: Admits every model call; what it raises leaves the call before the model is reached.
         seen: Called with the model of every call, before it is made.
+        memory: Answers the calls whose reply it knows; they are neither made nor metered. See `textgrad_lg.replay`.
 
     Raises:
         TemplateError: A new text needs a slot value that the old text does not give.
@@ -48,6 +50,7 @@ def overlay(
         around.texts if texts is None else texts,
         around.meter if meter is None else meter,
         around.seen if seen is None else seen,
+        around.memory if memory is None else memory,
     )
     with WRAPPERS.on(), in_force(scope):
         yield

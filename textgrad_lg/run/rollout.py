@@ -16,6 +16,8 @@ from textgrad_lg.evals import Evals, example_score, failed
 from textgrad_lg.events import ExampleScored
 from textgrad_lg.example import Example, Score
 from textgrad_lg.overlay import Replacement, overlay
+from textgrad_lg.record.messages import kept_in
+from textgrad_lg.record.offered import offered
 from textgrad_lg.run.budget import Spend
 from textgrad_lg.run.own_model import OwnModel, Refuse
 from textgrad_lg.run.target import Job
@@ -24,8 +26,10 @@ from textgrad_lg.trace import Trace
 from textgrad_lg.types import JSON, Meter, Phase
 
 if TYPE_CHECKING:
+    from textgrad_lg.replay import Replay
     from textgrad_lg.run.emit import Emitter
     from textgrad_lg.run.journal import Journal
+    from textgrad_lg.run.memos import Memos
     from textgrad_lg.run.metering import Metering
     from textgrad_lg.run.schedule import Schedule
     from textgrad_lg.run.target import Target
@@ -34,6 +38,8 @@ Candidate = Mapping[Site, Replacement]
 """The Parameters whose text differs from the graph's own."""
 ERROR = "error"
 """The key of the one score of a rollout whose graph raised."""
+REPLAY = "replay"
+"""The key of the one score, without a value, of a rollout that cannot be judged, because a tool was not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +84,7 @@ class Rollouts:
         run: The run's id.
         config: What the user wants each run to be given.
         own_model: The model that gives gradients and proposals, and that evaluators may use.
+        memos: What earlier rollouts asked models, and what they answered.
         errors: The graph's own exceptions in this session, by example id, untouched.
     """
 
@@ -90,6 +97,7 @@ class Rollouts:
     run: str
     config: Mapping[str, Any]
     own_model: OwnModel
+    memos: Memos
     errors: dict[str, BaseException] = field(default_factory=dict[str, BaseException])
     _kept: dict[str, list[dict[str, JSON]]] | None = None
 
@@ -116,7 +124,7 @@ class Rollouts:
         """Find the model that an earlier session settled on, where everything came from the journal so far.
 
         Each example is run up to its first model call, which is not made. Only where the wanted model is not the one
-        called first, a run is made to its end and paid for.
+        called first, a run is made to its end; it pays for what no earlier run has asked.
         """
         for example in examples:
             await self.target.run(self._job(example, candidate, Refuse(), ""), self.schedule)
@@ -154,9 +162,15 @@ class Rollouts:
     async def _run(self, example: Example, candidate: Candidate, phase: Phase) -> Rollout:
         meter = self.metering.meter(phase)
         name = hashlib.sha256(f"{self.run}/{phase}/{example.id}/{candidate_hash(candidate)}".encode()).hexdigest()[:32]
-        ran = await self.target.run(self._job(example, candidate, meter, name), self.schedule)
+        memo = self.memos.open(example.id, complete=self._has_ended(example))
+        try:
+            ran = await self.target.run(self._job(example, candidate, meter, name, memo), self.schedule)
+        finally:
+            self.memos.keep(example.id, memo)
         meter.check()
         self.own_model.settle()
+        if memo is not None and memo.refused is not None:
+            return Rollout(example, ran.trace, (Score(REPLAY, None, error=str(memo.refused)),))
         if ran.error is not None:
             self.errors[example.id] = ran.error
             return Rollout(example, ran.trace, (Score(ERROR, 0.0, f"{type(ran.error).__name__}: {ran.error}"),))
@@ -167,7 +181,7 @@ class Rollouts:
         judging.check()
         return Rollout(example, ran.trace, scores)
 
-    def _job(self, example: Example, candidate: Candidate, meter: Meter, trace: str) -> Job:
+    def _job(self, example: Example, candidate: Candidate, meter: Meter, trace: str, memo: Replay | None = None) -> Job:
         return Job(
             inputs=example.inputs,
             texts=candidate,
@@ -178,19 +192,29 @@ class Rollouts:
             example=example.id,
             meter=meter,
             seen=self.own_model.note,
+            memo=memo,
         )
 
+    def _has_ended(self, example: Example) -> bool:
+        """Whether a rollout of the example has run to its end, so that all its tool calls are known."""
+        scores = (cast("list[dict[str, JSON]]", entry["scores"]) for entry in self._entries(example))
+        return any(not found or found[0]["key"] != ERROR for found in scores)
+
     def _find(self, example: Example, candidate: Candidate) -> dict[str, JSON] | None:
+        for entry in self._entries(example):
+            visited = {tuple(place) for place in cast("list[list[str]]", entry["visited"])}
+            if {**_texts(candidate, visited)} == entry["texts"]:
+                return entry
+        return None
+
+    def _entries(self, example: Example) -> Sequence[dict[str, JSON]]:
+        """The rollouts of an example that were kept."""
         if self._kept is None:
             self._kept = {}
             for _, value in self.journal.items("rollout"):
                 entry = cast("dict[str, JSON]", value)
                 self._kept.setdefault(str(entry["example"]), []).append(entry)
-        for entry in self._kept.get(example.id, ()):
-            visited = {tuple(place) for place in cast("list[list[str]]", entry["visited"])}
-            if {**_texts(candidate, visited)} == entry["texts"]:
-                return entry
-        return None
+        return self._kept.get(example.id, ())
 
     def _keep(self, rollout: Rollout, candidate: Candidate) -> dict[str, JSON]:
         visited = _visited(rollout.trace)
@@ -231,7 +255,11 @@ def _place(site: Site) -> tuple[str, str, str]:
 
 
 def _visited(trace: Trace | None) -> set[tuple[str, str, str]]:
-    return {_place(variable.site) for variable in trace.variables if variable.site is not None} if trace else set()
+    if trace is None:
+        return set()
+    entered = {_place(variable.site) for variable in trace.variables if variable.site is not None}
+    entered |= {_place(kept.site) for span in trace.spans for kept in kept_in(span)}
+    return entered | {_place(place) for span in trace.spans for place, _ in offered(span)}
 
 
 def _texts(candidate: Candidate, visited: set[tuple[str, str, str]] | set[tuple[Any, ...]]) -> dict[str, str]:

@@ -1,0 +1,88 @@
+"""Book: a Memo in use by one run: which calls have been asked for, and what was answered that the Memo did not know."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from textgrad_lg.replay.memo import Entry, Memo
+
+if TYPE_CHECKING:
+    from textgrad_lg.types import JSON
+
+
+class Book:
+    """What is known to one run. It reads the Memo it was given and writes beside it, so that runs stay apart.
+
+    Args:
+        memo: What is known at the start.
+
+    Attributes:
+        memo: The same.
+        hits: Calls that were found in it.
+        notes: Why answers could not be remembered, each once.
+    """
+
+    def __init__(self, memo: Memo) -> None:
+        self.memo = memo
+        self.hits = 0
+        self.notes: dict[str, None] = {}
+        self._new: list[Entry] = []
+        self._next: dict[tuple[str, str], int] = {}
+        self._lock = threading.Lock()
+
+    @property
+    def new(self) -> tuple[Entry, ...]:
+        """What was answered in this run, in the order in which it was asked for where that is one order."""
+        with self._lock:
+            return tuple(sorted(self._new, key=lambda entry: entry.place))
+
+    def ask(self, key: str, lane: str, name: str) -> Asked:
+        """Look a call up, as the next one of its key and lane."""
+        with self._lock:
+            ordinal = self._next.get((key, lane), 0)
+            self._next[key, lane] = ordinal + 1
+            found = self.memo.find(key, lane, ordinal)
+            if found is not None and found.reason is None:
+                self.hits += 1
+        return Asked(self, Entry(key, lane, ordinal, name), found)
+
+    def add(self, entry: Entry) -> None:
+        """Take an answer."""
+        with self._lock:
+            self._new.append(entry)
+            if entry.reason is not None:
+                self.notes[f"{entry.name}: {entry.reason}"] = None
+
+    def release(self, entry: Entry) -> None:
+        """Give the place of a call back that got no answer, so that the one made in its stead finds it."""
+        with self._lock:
+            if self._next.get((entry.key, entry.lane)) == entry.ordinal + 1:
+                self._next[entry.key, entry.lane] = entry.ordinal
+
+
+class Asked:
+    """One call that was looked up. Either `keep` or `drop` has an effect, once.
+
+    Attributes:
+        found: What the Memo knows of it; None where it does not.
+    """
+
+    def __init__(self, book: Book, blank: Entry, found: Entry | None) -> None:
+        self.found = found
+        self._book, self._blank = book, blank
+        self._open = found is None or found.reason is not None
+
+    def keep(self, value: JSON, reason: str | None = None) -> None:
+        """Remember what it gave, or why that cannot be remembered."""
+        if self._open:
+            self._open = False
+            if self.found is None:
+                blank = self._blank
+                self._book.add(Entry(blank.key, blank.lane, blank.ordinal, blank.name, value, reason))
+
+    def drop(self) -> None:
+        """It gave nothing."""
+        if self._open:
+            self._open = False
+            self._book.release(self._blank)
