@@ -6,7 +6,7 @@ MODEL ?=
 OTLP ?= .textgrad-lg/demo-spans.jsonl
 UV = $(shell command -v uv || echo "$(PYTHON) -m uv")
 
-.PHONY: demo test lint type bench docs all constraints clean
+.PHONY: demo test test-server lint type bench docs all constraints clean
 
 all: lint type test docs
 
@@ -23,6 +23,15 @@ demo: $(VENV)/.installed  ## the main job on a real graph with a real model; no 
 test: $(VENV)/.installed  ## the whole default test suite, with coverage
 	$(BIN)/pytest -n 2 --cov --cov-report=term
 
+# An environment of its own: the server asks for an older protobuf than the tests' OpenTelemetry exporters do.
+$(VENV)-server/.installed: pyproject.toml tests/server/requirements.in tests/server/constraints.txt $(VENV)/.installed
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(VENV)-server
+	$(UV) pip install --quiet --python $(VENV)-server/bin/python --constraint tests/server/constraints.txt --editable . --requirement tests/server/requirements.in
+	@touch $@
+
+test-server: $(VENV)-server/.installed  ## deployed graphs, against a real LangGraph Server on this machine
+	$(VENV)-server/bin/python -m pytest tests/server
+
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -33,12 +42,16 @@ type: $(VENV)/.installed
 
 bench: $(VENV)/.installed  ## performance figures, each a ratio to something run beside it
 	$(BIN)/python -m benchmarks.imports
+	$(BIN)/python -m benchmarks.recording
+	$(BIN)/python -m benchmarks.overlay
+	$(BIN)/python -m benchmarks.memory
 
 docs: $(VENV)/.installed  ## every Python example in the documents and docstrings is run
 	$(BIN)/pytest -q tests/docs
 
 constraints:  ## renew the pins
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --upgrade --extra dev --extra local --extra graphs pyproject.toml --output-file constraints.txt
+	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --upgrade pyproject.toml tests/server/requirements.in --output-file tests/server/constraints.txt
 
 clean:
-	rm -rf $(VENV) dist htmlcov .coverage* .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-server dist htmlcov .coverage* .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from pydantic import JsonValue
 
@@ -46,6 +46,17 @@ class Strategy(StrEnum):
     """No model call: the evaluator's comment travels along confirmed edges."""
     AUTO = "auto"
     """`FUSED` while the Trace fits its token cap, else `CHAIN`; `STRUCTURAL` where there is no model."""
+
+
+class Tools(StrEnum):
+    """What becomes of tool calls in a replay."""
+
+    RUN = "run"
+    """They run, each time, and nothing is remembered of them."""
+    RECORD = "record"
+    """Those that are remembered are answered from memory; the others run, and are remembered."""
+    REPLAY = "replay"
+    """Those that are remembered are answered from memory; the others are refused, unless the tool is marked pure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,4 +118,22 @@ class Meter(Protocol):
         Raises:
             BudgetExhausted: The call could go over the limit; it must not be made.
         """
+        ...
+
+
+@runtime_checkable
+class Withdrawable(Ticket, Protocol):
+    """The admission of a call that may yet turn out not to be made, as where a whole run is admitted in advance."""
+
+    def withdraw(self) -> None:
+        """Give back what was reserved: the call was not made, or is counted otherwise. Does nothing once it is settled."""
+        ...
+
+
+@runtime_checkable
+class Counter(Protocol):
+    """A Meter that can be told afterwards of a call that was made elsewhere."""
+
+    def count(self, call: ModelCall, input_tokens: int | None, output_tokens: int | None) -> None:
+        """Count a call that was made, within the limit or not; it cannot be refused any more."""
         ...

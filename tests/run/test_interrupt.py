@@ -107,7 +107,7 @@ async def test_a_cancelled_task_stops_the_same_way_and_prints_nothing(tmp_path, 
     assert events[-1].error == "CancelledError"
     go_on.set()
     # The threads that waited for the model end with their call: another one would have been refused.
-    for thread in [each for each in threading.enumerate() if each.name.startswith("textgrad-lg-")]:
+    for thread in [each for each in threading.enumerate() if re.fullmatch(r"textgrad-lg-\d+", each.name)]:
         await asyncio.to_thread(thread.join, 60)
         assert not thread.is_alive()
     assert len(made) == stopped

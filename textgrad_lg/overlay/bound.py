@@ -18,7 +18,7 @@ from typing_extensions import override
 from textgrad_lg.errors import GraphError
 from textgrad_lg.overlay.context import astepped, stepped
 from textgrad_lg.overlay.rewrite import Texts, check, merge
-from textgrad_lg.overlay.scope import Scope, current
+from textgrad_lg.overlay.scope import Scope, current, surroundings
 from textgrad_lg.site import call_path
 
 _GraphT = TypeVar("_GraphT")
@@ -98,18 +98,24 @@ class _Bound(Pregel[Any, Any, Any, Any]):
 
     @override
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
-        return stepped(lambda: self._scope(config), super().stream(input, config, **kwargs))
+        return stepped(self._scope(config), super().stream(input, config, **kwargs))
 
     @override
     def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
-        return astepped(lambda: self._scope(config), super().astream(input, config, **kwargs))
+        return astepped(self._scope(config), super().astream(input, config, **kwargs))
 
-    def _scope(self, config: RunnableConfig | None) -> Scope:
-        texts = self.texts_source()
-        check(texts)
-        texts = _placed(texts, _configurable(self.config, config))
-        around = current()
-        return Scope(texts) if around is None else replace(around, texts=merge(texts, around.texts))
+    def _scope(self, config: RunnableConfig | None) -> Callable[[], Scope]:
+        # Looked up now: where the texts were only attached, the run may begin after they were taken off.
+        source, own = self.texts_source, self.config
+
+        def scope() -> Scope:
+            texts = source()
+            check(texts)
+            texts = _placed(texts, _configurable(own, config))
+            around = current()
+            return Scope(texts) if around is None else replace(around, texts=merge(texts, around.texts))
+
+        return scope
 
 
 @cache
@@ -128,11 +134,13 @@ def _configurable(*configs: RunnableConfig | None) -> Mapping[str, Any]:
 def _placed(texts: Texts, configurable: Mapping[str, Any]) -> Texts:
     """The texts by the Sites that the graph has in this run: below the node that runs it, where one does."""
     prefix, _ = call_path(configurable if _TASK in configurable else None)
-    _, agent = call_path(ensure_config().get("metadata"))
+    _, agent = call_path(surroundings())
     if not prefix and agent is None:
         return texts
+    # What belongs to no node is the same wherever the graph runs.
     return {
-        replace(site, path=(*prefix, *site.path), agent=site.agent or agent): change for site, change in texts.items()
+        replace(site, path=(*prefix, *site.path), agent=site.agent or agent) if site.in_message else site: change
+        for site, change in texts.items()
     }
 
 

@@ -1,5 +1,6 @@
 """The optimisation run: from a graph and its evals to a result."""
 
+from textgrad_lg.run.attach import Attachment, Follower, attach
 from textgrad_lg.run.budget import Budget, Spend
 from textgrad_lg.run.deploy import from_registry
 from textgrad_lg.run.optimize import aoptimize, optimize
@@ -10,14 +11,17 @@ from textgrad_lg.run.settings import Settings
 from textgrad_lg.run.stats import Comparison
 
 __all__ = [
+    "Attachment",
     "Budget",
     "Comparison",
+    "Follower",
     "OptimizeResult",
     "Plan",
     "Price",
     "Settings",
     "Spend",
     "aoptimize",
+    "attach",
     "from_registry",
     "optimize",
 ]

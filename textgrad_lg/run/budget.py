@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from textgrad_lg.errors import BudgetError, BudgetExhausted, UnknownPrice
 from textgrad_lg.run.prices import Prices
-from textgrad_lg.types import Meter, ModelCall, Phase, Ticket, Usage
+from textgrad_lg.types import ModelCall, Phase, Ticket, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -241,9 +241,9 @@ class Ledger:
             phases = {phase: amount.usage for phase, amount in self._spent.items() if any(amount)}
             return Spend(phases, self._clock() - self._started, tuple(self._unpriced))
 
-    def meter(self, phase: Phase) -> Meter:
+    def meter(self, phase: Phase) -> _Meter:
         """The Meter for calls that are made for `phase`."""
-        return _Meter(partial(self._admit, phase))
+        return _Meter(partial(self._admit, phase), partial(self._count, phase))
 
     def hold(self, phase: Phase, usage: Usage) -> None:
         """Keep back `usage` for `phase`: other phases cannot spend it, and the phase draws on it first.
@@ -281,17 +281,24 @@ class Ledger:
                 )
             self._check(phase, worst.limited, "this call")
             self._reserved[phase] = self._reserved[phase].plus(worst)
-            if not priced:
-                self._unpriced.setdefault(call.model or "(a model without a name)")
-        return _Ticket(partial(self._settle, phase, call, worst))
+        return _Ticket(partial(self._settle, phase, call, worst), partial(self._withdraw, phase, worst))
 
     def _settle(
         self, phase: Phase, call: ModelCall, worst: _Amount, input_tokens: int | None, output_tokens: int | None
     ) -> None:
-        used, _ = self._cost(call, input_tokens, output_tokens)
+        used, priced = self._cost(call, input_tokens, output_tokens)
         with self._lock:
             self._reserved[phase] = self._reserved[phase].plus(worst, -1)
             self._spent[phase] = self._spent[phase].plus(used)
+            if not priced:
+                self._unpriced.setdefault(call.model or "(a model without a name)")
+
+    def _withdraw(self, phase: Phase, worst: _Amount) -> None:
+        with self._lock:
+            self._reserved[phase] = self._reserved[phase].plus(worst, -1)
+
+    def _count(self, phase: Phase, call: ModelCall, input_tokens: int | None, output_tokens: int | None) -> None:
+        self._settle(phase, call, _Amount(), input_tokens, output_tokens)
 
     def _cost(self, call: ModelCall, input_tokens: int | None, output_tokens: int | None) -> tuple[_Amount, bool]:
         """What a call costs, and whether its price is known; what was not measured counts at its worst."""
@@ -344,27 +351,41 @@ class Ledger:
 class _Meter:
     """Admits calls for one phase; see `textgrad_lg.types.Meter`."""
 
-    def __init__(self, admit: Callable[[ModelCall], Ticket]) -> None:
-        self._admit = admit
+    def __init__(
+        self, admit: Callable[[ModelCall], Ticket], count: Callable[[ModelCall, int | None, int | None], None]
+    ) -> None:
+        self._admit, self._count = admit, count
 
     def admit(self, call: ModelCall) -> Ticket:
         """Reserve the worst case of `call`; see `Ledger`."""
         return self._admit(call)
 
+    def count(self, call: ModelCall, input_tokens: int | None, output_tokens: int | None) -> None:
+        """Count a call that was made elsewhere; see `textgrad_lg.types.Counter`."""
+        self._count(call, input_tokens, output_tokens)
+
 
 class _Ticket:
     """One admitted call; see `textgrad_lg.types.Ticket`."""
 
-    def __init__(self, settle: Callable[[int | None, int | None], None]) -> None:
-        self._open = [settle]
+    def __init__(self, settle: Callable[[int | None, int | None], None], withdraw: Callable[[], None]) -> None:
+        self._open = [(settle, withdraw)]
 
     def settle(self, input_tokens: int | None, output_tokens: int | None) -> None:
         """Put what was used in the place of the worst case; a second time does nothing."""
         try:
-            settle = self._open.pop()  # one step, so that of two threads only one gets it
+            settle, _ = self._open.pop()  # one step, so that of two threads only one gets it
         except IndexError:
             return
         settle(input_tokens, output_tokens)
+
+    def withdraw(self) -> None:
+        """Give back what was reserved; see `textgrad_lg.types.Withdrawable`."""
+        try:
+            _, withdraw = self._open.pop()
+        except IndexError:
+            return
+        withdraw()
 
 
 def _amount(usage: Usage) -> _Amount:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from textgrad_lg.errors import BudgetExhausted, VersionConflict
+from textgrad_lg.errors import BudgetExhausted, GraphError, VersionConflict
 from textgrad_lg.events import RolledBack
 from textgrad_lg.run.deploy import PRODUCTION
 from textgrad_lg.run.result import OptimizeResult
@@ -45,7 +45,12 @@ async def finish(session: Session, reason: str) -> OptimizeResult[Any]:
     rollouts.keep_spend()
 
     def rolled_back(versions: Mapping[str, int | None]) -> None:
-        rollouts.target.published(session.registry)
+        try:
+            rollouts.target.published(session.registry)
+        except (VersionConflict, GraphError):
+            # What is deployed still runs with the published texts, and the registry must not say otherwise.
+            session.registry.move(PRODUCTION, published, expect=versions)
+            raise
         rollouts.emit(RolledBack, label=PRODUCTION, versions=versions)
 
     return OptimizeResult(
@@ -87,8 +92,21 @@ def _publish(session: Session, reason: str, test: Comparison) -> tuple[str, bool
         return f"{reason}; no example of the test set could be judged; graph unchanged", False, {}
     if test.difference <= 0 or test.p_value > session.settings.significance:
         return f"{reason}; no significant improvement; graph unchanged", False, {}
+    target = session.rollouts.target
     try:
+        target.check()
         versions = session.publication.publish()
+        try:
+            target.published(session.registry)
+        except (VersionConflict, GraphError):
+            session.registry.rollback(PRODUCTION, list(versions), expect=versions)
+            raise
+    except GraphError as error:
+        lost = (
+            f"{reason}; improved, but not published ({error}). Nothing is lost: the texts are in `result.texts`; to publish "
+            f"them, call optimize again with run_dir={str(session.folder)!r}, which pays for nothing twice"
+        )
+        return lost, True, {}
     except VersionConflict as error:
         lost = (
             f"{reason}; improved, but not published, because another writer was faster ({error}). Nothing is lost: the "
@@ -96,5 +114,4 @@ def _publish(session: Session, reason: str, test: Comparison) -> tuple[str, bool
             f"run_dir={str(session.folder)!r}, which pays for nothing twice"
         )
         return lost, True, {}
-    session.rollouts.target.published(session.registry)
     return f"{reason}; improved and published", True, versions

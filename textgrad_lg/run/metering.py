@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from textgrad_lg.errors import BudgetError
 from textgrad_lg.run.budget import MAX_OUTPUT_TOKENS
-from textgrad_lg.types import ModelCall, Phase, Ticket, Usage
+from textgrad_lg.types import ModelCall, Phase, Ticket, Usage, Withdrawable
 
 if TYPE_CHECKING:
     from textgrad_lg.run.budget import Ledger
@@ -72,6 +72,12 @@ class Metering:
             )
         return _Open(self, ticket)
 
+    def count(self, phase: Phase, call: ModelCall, input_tokens: int | None, output_tokens: int | None) -> None:
+        """Count a call that was made elsewhere. After a stop its ticket was settled in its place."""
+        with self._lock:
+            if not self._stopped:
+                self.ledger.meter(phase).count(call, input_tokens, output_tokens)
+
     def settled(self, ticket: Ticket) -> None:
         """Forget a ticket that was settled."""
         with self._lock:
@@ -96,6 +102,10 @@ class Watched:
             self._refused = self._refused or refused
             raise
 
+    def count(self, call: ModelCall, input_tokens: int | None, output_tokens: int | None) -> None:
+        """Count a call that was made elsewhere; see `textgrad_lg.types.Counter`."""
+        self._metering.count(self._phase, call, input_tokens, output_tokens)
+
     def check(self) -> None:
         """Raise the first refusal, if there was one."""
         if self._refused is not None:
@@ -111,4 +121,10 @@ class _Open:
     def settle(self, input_tokens: int | None, output_tokens: int | None) -> None:
         """Settle the ledger's ticket, which counts once however often it is settled."""
         self._ticket.settle(input_tokens, output_tokens)
+        self._metering.settled(self._ticket)
+
+    def withdraw(self) -> None:
+        """Give back what was reserved; see `textgrad_lg.types.Withdrawable`."""
+        if isinstance(self._ticket, Withdrawable):
+            self._ticket.withdraw()
         self._metering.settled(self._ticket)

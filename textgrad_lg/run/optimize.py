@@ -10,19 +10,20 @@ import hashlib
 import json
 import time
 import uuid
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, cast, overload
 
 from textgrad_lg.evals import Evals, split
 from textgrad_lg.llm import model_name, resolve_model
 from textgrad_lg.optim import TGD
-from textgrad_lg.overlay import overlay, unbind
+from textgrad_lg.overlay import overlay
 from textgrad_lg.run.budget import Budget, Ledger
 from textgrad_lg.run.deploy import default_registry
 from textgrad_lg.run.emit import Emitter, installed_callbacks
 from textgrad_lg.run.home import home
-from textgrad_lg.run.invoke import as_graph
 from textgrad_lg.run.journal import Journal
+from textgrad_lg.run.memos import Memos
 from textgrad_lg.run.metering import Metering
 from textgrad_lg.run.own_model import OwnModel
 from textgrad_lg.run.plan import Plan, plan
@@ -32,7 +33,8 @@ from textgrad_lg.run.schedule import Schedule
 from textgrad_lg.run.session import Session
 from textgrad_lg.run.settings import Settings
 from textgrad_lg.run.sync import run_sync
-from textgrad_lg.run.target import LocalGraph
+from textgrad_lg.run.target import as_target
+from textgrad_lg.threads import carry_context
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
@@ -83,9 +85,7 @@ async def aoptimize(
         raise TypeError(
             f"optimize() has no option {unknown[0]!r}; it has {', '.join(Options.__annotations__)} and dry_run"
         )
-    # A bound graph is made better from the texts it has now, and not laid over them.
-    compiled, start = unbind(as_graph(graph))
-    target = LocalGraph(compiled)
+    target, start = as_target(graph)
     settings = options.get("settings") or Settings()
     evals = Evals.of(evals)
     splits = split(evals.examples, seed=settings.seed, fractions=settings.fractions)
@@ -105,6 +105,7 @@ async def aoptimize(
     folder = Path(options.get("run_dir") or home() / "runs" / run)
     name = target.name
     identity = _identity(name=name, start=start, evals=evals, only=only, optimizer=optimizer, settings=settings)
+    identity |= {"deployed": target.state} if target.state else {}
     with (
         Journal(folder, settings=identity) as journal,
         Schedule(settings.concurrency) as schedule,
@@ -124,6 +125,7 @@ async def aoptimize(
             run,
             options.get("config") or {},
             OwnModel(journal, critic),
+            Memos(journal, settings),
         )
         session = Session(
             start=start,
@@ -138,7 +140,7 @@ async def aoptimize(
             folder=folder,
         )
         # Open for the whole run: a node's thread that outlives a cancelled rollout must still be metered.
-        with overlay({}):
+        with carry_context() if settings.carry_context else nullcontext(), overlay({}):
             return await session.run()
 
 
@@ -159,7 +161,8 @@ def optimize(graph: Any, evals: Any, **options: Any) -> OptimizeResult[Any] | Pl
     written to a prompt registry; `result.graph` is a graph of the same class that runs with them.
 
     Args:
-        graph: A compiled LangGraph graph: what `.compile()` or `create_agent()` returned.
+        graph: A compiled LangGraph graph: what `.compile()` or `create_agent()` returned. Or one that is deployed:
+            `textgrad_lg_integrations.langgraph_server.Assistant`.
         evals: `Evals(data, evaluators)`, or the pair `(data, evaluators)`.
         **options: All optional.
             model: Writes gradients and proposals, and judges where an evaluator asks for a model. A chat model, or a
@@ -168,7 +171,8 @@ def optimize(graph: Any, evals: Any, **options: Any) -> OptimizeResult[Any] | Pl
             budget: The hard limit over everything: `Budget(usd=, calls=, tokens=, seconds=)`, or "$2", or "500 calls".
                 Default: 1,000 model calls.
             optimize_only: The Parameters that may change: printed Sites, node names, or patterns such as "desk/*".
-                Default: all that are found.
+                Default: all prompts that are found. Descriptions of tools and output schemas change only if they are
+                named: "tools:*", "tools:search", "schemas:Answer/args/label".
             optimizer: Turns gradients into proposals. Default: `TGD()`.
             config: What each run of the graph needs, in the shape of a `RunnableConfig`; its key "context" goes to the
                 graph's runtime context. Each run gets a thread id of its own where the graph has a checkpointer.
@@ -185,7 +189,7 @@ def optimize(graph: Any, evals: Any, **options: Any) -> OptimizeResult[Any] | Pl
         An `OptimizeResult`, or a `Plan` where `dry_run` was set.
 
     Raises:
-        GraphError: `graph` is not a compiled graph.
+        GraphError: `graph` is not a compiled graph, or is deployed and cannot be reached.
         DataError: The examples cannot be used: none, duplicate ids, a split without examples.
         NoPromptFound: The graph's runs showed no prompt; the message says where it looked.
         UnknownParameter: `optimize_only` names what the graph does not have.

@@ -34,6 +34,7 @@ from textgrad_lg.gradient import Gradients
 from textgrad_lg.optim import Attempt, Proposals, StepContext
 from textgrad_lg.overlay import Replacement
 from textgrad_lg.record import Discovery
+from textgrad_lg.record.lost import SIGN
 from textgrad_lg.run.asked import Asked, content_key
 from textgrad_lg.run.batches import minibatches
 from textgrad_lg.run.demonstrations import demonstrations
@@ -272,6 +273,8 @@ class Session:
             name = rollout.example.id
             if rollout.raised is not None:
                 self.raised.setdefault(name, rollout.raised)
+            for lost in (warning for warning in (rollout.trace.warnings if rollout.trace else ()) if SIGN in warning):
+                self.warnings.add(lost, SIGN)
             for score in rollout.scores:
                 if score.error is not None:
                     self.unjudged.setdefault(name, f"example {name}, {score.key}: {score.error}")

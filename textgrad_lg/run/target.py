@@ -5,14 +5,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from textgrad_lg.errors import TraceError
-from textgrad_lg.overlay import overlay
+from textgrad_lg.errors import GraphError, TraceError
+from textgrad_lg.overlay import overlay, unbind
 from textgrad_lg.record import Discovery, discover, record
 from textgrad_lg.run.deploy import from_registry
-from textgrad_lg.run.invoke import invoke
+from textgrad_lg.run.invoke import as_graph, invoke
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from textgrad_lg.overlay import Texts
     from textgrad_lg.registry import PromptRegistry
+    from textgrad_lg.replay import Replay
     from textgrad_lg.run.schedule import Schedule
     from textgrad_lg.trace import Trace
     from textgrad_lg.types import Meter
@@ -40,6 +42,8 @@ class Job:
         example: The id of the Example.
         meter: Admits every model call.
         seen: Told the model of every call.
+        memo: Answers the calls that earlier runs made; None where all are made. A Target whose runs it cannot reach
+            leaves it alone.
     """
 
     inputs: Any
@@ -50,6 +54,7 @@ class Job:
     example: str
     meter: Meter
     seen: Callable[[BaseChatModel], None] | None = None
+    memo: Replay | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +80,11 @@ class Target(Protocol):
         """The graph's name; its prompts are named by it in a registry."""
         ...
 
+    @property
+    def state(self) -> str:
+        """What its runs depend on besides their texts and inputs, as far as this is known; a run goes on only under the same."""
+        ...
+
     async def run(self, job: Job, schedule: Schedule) -> Ran:
         """Run the graph once, recorded, under the texts of the job. What the graph raises is returned, not raised."""
         ...
@@ -91,9 +101,53 @@ class Target(Protocol):
         """What the user gets as `result.graph`: it runs with the registry's production texts."""
         ...
 
-    def published(self, registry: PromptRegistry) -> None:
-        """Told after the production label was moved, by a run or by a rollback."""
+    def check(self) -> None:
+        """Asked before the production label is moved.
+
+        Raises:
+            VersionConflict: Somebody else has published to it since the run began.
+        """
         ...
+
+    def published(self, registry: PromptRegistry) -> None:
+        """Told after the production label was moved, by a run or by a rollback.
+
+        Raises:
+            VersionConflict: As in `check`.
+            GraphError: It cannot be reached. In both cases the label is put back where it was.
+        """
+        ...
+
+
+@runtime_checkable
+class Deployed(Protocol):
+    """Something that is deployed elsewhere, and can be made a Target."""
+
+    def target(self) -> Target:
+        """It as it is now.
+
+        Raises:
+            GraphError: It cannot be reached, or is not there.
+        """
+        ...
+
+
+def as_target(graph: object) -> tuple[Target, Texts]:
+    """What `optimize` is to make better, and the texts that were laid over it before, in which it starts.
+
+    Raises:
+        GraphError: `graph` is neither a compiled graph nor something deployed.
+    """
+    if any(kind.__name__ == "RemoteGraph" and kind.__module__.startswith("langgraph.") for kind in type(graph).__mro__):
+        raise GraphError(
+            "a RemoteGraph can be run from here, and says nothing of its prompts; pass the assistant behind it: "
+            "optimize(Assistant.of(remote_graph), evals), with Assistant from textgrad_lg_integrations.langgraph_server"
+        )
+    if isinstance(graph, Deployed):
+        return graph.target(), {}
+    # A bound graph is made better from the texts it has now, and not laid over them.
+    compiled, start = unbind(as_graph(graph))
+    return LocalGraph(compiled), start
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +161,11 @@ class LocalGraph:
         """The graph's name."""
         return self.graph.get_name()
 
+    @property
+    def state(self) -> str:
+        """Nothing is known: a graph's own text shows only as it runs."""
+        return ""
+
     async def run(self, job: Job, schedule: Schedule) -> Ran:
         """Run the graph under an overlay and a recorder."""
         outputs: Any = None
@@ -114,6 +173,7 @@ class LocalGraph:
         with (
             record(example=job.example, ids=lambda: job.trace) as recording,
             overlay(job.texts, meter=job.meter, seen=job.seen),
+            nullcontext() if job.memo is None else job.memo.in_force(),
         ):
             try:
                 outputs = await invoke(self.graph, job.inputs, job.config, job.thread, schedule)
@@ -136,6 +196,9 @@ class LocalGraph:
     def improved(self, registry: PromptRegistry) -> Any:
         """A copy of the graph that is bound to the registry."""
         return from_registry(self.graph, registry)
+
+    def check(self) -> None:
+        """Nothing: the registry itself compares and swaps."""
 
     def published(self, registry: PromptRegistry) -> None:
         """Nothing: a bound graph asks the registry at each run."""

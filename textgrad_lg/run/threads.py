@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from typing_extensions import override
 
 from textgrad_lg.overlay import overlay
+from textgrad_lg.threads import prepared, workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,13 +51,14 @@ class Threads(ThreadPoolExecutor):
         with self._guard:
             if self._closed:
                 raise RuntimeError("cannot schedule new futures after shutdown")
-            self._todo.put((future, partial(fn, *args, **kwargs)))
+            self._todo.put((future, prepared(partial(fn, *args, **kwargs))))
             self._unfinished += 1
             if len(self._workers) < min(self._limit, self._unfinished):
                 name = f"textgrad-lg-{len(self._workers)}"
                 worker = threading.Thread(target=self._work, name=name, daemon=True)
                 self._workers.append(worker)
-                worker.start()
+                with workers():
+                    worker.start()
         return future
 
     @override
