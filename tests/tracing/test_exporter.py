@@ -421,6 +421,16 @@ def test_a_node_of_a_subgraph_names_the_node_around_it():
     assert (known["graph.node.id"], known["graph.node.parent_id"]) == ("plan/model", "plan")
 
 
+def test_a_replayed_call_says_so_and_is_not_priced_again():
+    trace = trace_of("e1")
+    known = [{**s.attributes, "replayed": True} if s.kind is SpanKind.LLM else s.attributes for s in trace.spans]
+    replayed = [replace(span, attributes=own) for span, own in zip(trace.spans, known, strict=True)]
+    calls = [s for s in written([scored(replace(trace, spans=tuple(replayed)))]) if s.name == "chat gpt-small"]
+    assert calls
+    assert all(span.attributes["textgrad.cached"] for span in calls)
+    assert not any("tokens" in key for span in calls for key in span.attributes)
+
+
 def test_a_journalled_pass_is_drawn_where_it_was_used():
     first = scored(trace_of("e1"))
     back = went_back(first.trace, first.scores)

@@ -133,13 +133,17 @@ def _forward(
         found[at.GRAPH_NODE_PARENT] = "/".join(span.path[:-1])
     places = {at.TASK: known.get("task"), at.LANGGRAPH_STEP: known.get("step")}
     found |= {key: value for key, value in places.items() if isinstance(value, str | int)}
+    if known.get("replayed"):
+        found[at.CACHED] = True
     if span.kind is SpanKind.TOOL:
         found[at.TOOL_NAME] = span.name
     if span.kind is SpanKind.LLM:
         used = (trace.variable_by_id[edge.source].site for edge in trace.edges if edge.span == span.id)
         found[at.PARAMETERS] = tuple(dict.fromkeys(str(site) for site in used if site is not None))
         provider, model = known.get("provider"), known.get("model")
-        tokens = [n if isinstance(n, int) else None for n in (known.get("input_tokens"), known.get("output_tokens"))]
+        # An answer from memory was paid for where it was first given: with its tokens a backend would price it again.
+        paid = () if known.get("replayed") else ("input_tokens", "output_tokens")
+        tokens = [n if isinstance(n, int) else None for n in map(known.get, paid)] or [None, None]
         found |= llm(str(provider or ""), str(model or span.name), *tokens)
     return {**_values(trace, span, content), **found}
 
