@@ -142,8 +142,9 @@ class Spend:
 
     @property
     def total(self) -> Usage:
-        """The sum over all phases."""
-        return sum((self.phases[phase] for phase in Phase if phase in self.phases), Usage())
+        """The sum over all phases, to a picodollar: the same whatever phases it was spent in."""
+        total = sum((self.phases[phase] for phase in Phase if phase in self.phases), Usage())
+        return replace(total, usd=round(total.usd * _PICO) / _PICO)
 
     def table(self) -> str:
         """One line a phase, and one for the total."""
