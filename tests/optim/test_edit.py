@@ -94,6 +94,54 @@ def test_the_limit_grows_with_the_old_text():
     assert EditLimits(characters=10, growth=1.5).longest(Template("x" * 9)) == 13
 
 
+def test_no_number_of_edits_outgrows_the_ceiling():
+    own = Template("x" * 500)
+    limits = EditLimits(characters=600, growth=3.0, ceiling=4.0)
+    lengths, text = [], own
+    for _ in range(4):
+        longest = limits.longest(text, own)
+        assert check(text, Template("y" * (longest + 1)), limits=limits, own=own) is not None
+        lengths.append(longest)
+        text = Template(text.text + "y" * (longest - len(text.text)))
+    assert lengths == [1_500, 2_000, 2_000, 2_000]
+
+
+def test_a_text_over_the_ceiling_may_be_shortened():
+    own, old = Template("x" * 10), Template("x" * 5_000)
+    assert check(old, Template("y" * 4_999), own=own) is None
+    assert check(old, Template("y" * 5_001), own=own) == "the new text has 5001 characters; the limit is 5000"
+
+
+@given(st.integers(0, 200), st.integers(0, 200), st.integers(0, 300), st.floats(0.1, 5), st.floats(0.1, 9))
+def test_the_limit_is_under_the_growth_and_under_the_ceiling(own, old, characters, growth, ceiling):
+    limits = EditLimits(characters=characters, growth=growth, ceiling=ceiling)
+    longest = limits.longest(Template("x" * old), Template("x" * own))
+    assert longest <= max(characters, growth * old)
+    assert longest <= max(characters, ceiling * own, old)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("Law 1: no harm. Law 2: obey. Be brief.", None),
+        ("Law 2: obey. And Law 1: no harm. Law 1: no harm.", None),
+        ("Law 1: no harm. Be brief.", "changes or loses what the frozen pattern"),
+        ("Law 1: some harm. Law 2: obey.", "changes or loses what the frozen pattern"),
+        ("Law 1: no harm. Law 2: obey. Law 3: flee.", "adds a match of the frozen pattern"),
+    ],
+)
+def test_what_a_pattern_matches_is_frozen(text, reason):
+    old = Template("Law 1: no harm. Law 2: obey. Be kind.")
+    found = edit(text, old, EditLimits(frozen=(r"Law \d: [^.]*\.",)))
+    assert found is None if reason is None else reason in (found or "")
+
+
+def test_frozen_spans_of_patterns_and_marks_are_merged():
+    text = "ab <!-- frozen -->cd<!-- /frozen --> ef"
+    assert frozen_spans(text, ("b <!", "f", "z*", "d<!-- /frozen --> e")) == ((1, 38), (38, 39))
+    assert frozen_spans("abcabc", ("b", "c")) == ((1, 2), (2, 3), (4, 5), (5, 6))
+
+
 def test_delimiters_of_the_librarys_own_requests_are_refused():
     opening, *_, closing = fence("feedback", "Be brief.", tokens=100).splitlines()
     for left_over in (opening, closing, f"{opening}\nBe brief.\n{closing}"):

@@ -180,3 +180,13 @@ def test_inserting_loses_nothing_and_ends(text, said):
             assert new.replace(said.strip(), "", 1).split() == text.split() or said.strip() in text
         text, steps = found[-1], steps + 1
         assert steps < 20
+
+
+async def test_what_a_pattern_freezes_is_not_taken_apart():
+    updates = await propose("A.\n\nB.\n\nC.", insert=Insert(frozen=(r"A\.\s+B\.",)))
+    assert [update.why for update in updates] == [
+        "The feedback itself, placed at the start.",
+        "The feedback itself, placed at the end.",
+        "The feedback itself, placed after paragraph 1.",
+    ]
+    assert updates[-1].new.text == f"A.\n\nB.\n\n{SAID}\n\nC."

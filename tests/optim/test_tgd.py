@@ -157,6 +157,64 @@ async def test_the_default_proposers_compete():
     assert found.rejected == ()
 
 
+async def test_long_texts_are_patched_and_short_ones_written_anew():
+    reply = {"alternatives": [{"why": "w", "edits": [{"quote": "Plan.", "replacement": "Plan well."}]}]}
+    parameters = {PLAN: Template(f"Plan.{' ' * 1_990}End."), WRITE: Template(f"Plan.{' ' * 1_991}End.")}
+    models = [ScriptedChatModel(replies=lambda _: reply) for _ in range(2)]
+    for site, model in zip(parameters, models, strict=True):
+        found = await TGD(constraints=["Be kind."], in_context_examples=["Plan it."]).propose(
+            context(gradient(site), parameters=parameters, model=model)
+        )
+        request = str(model.requests[0])
+        assert "Be kind." in request
+        assert "Plan it." in request
+        assert [update.proposer for update in found.updates][:1] == (["patch"] if site is WRITE else ["insert"])
+    assert "tools: Alternatives" in str(models[0].requests[0])
+    assert "tools: Patches" in str(models[1].requests[0])
+
+
+async def test_a_proposers_own_report_is_told_under_its_name():
+    class Reporting:
+        name = "r"
+
+        async def propose(self, site, template, gradients, context):
+            updates = await Fixed("r", "R").propose(site, template, gradients, context)
+            return Proposals(updates, failures=("one was lost",))
+
+    found = await TGD(proposers=[Reporting()]).propose(context(gradient(PLAN)))
+    assert summary(found) == ["plan/system r: R"]
+    assert found.failures == ("r for plan/system: one was lost",)
+
+
+async def test_a_pattern_and_a_rule_of_the_users():
+    tgd = TGD(
+        proposers=[Fixed("a", "Be quick. Step 1.", "Step 1. Be shy.", "Step 1.")],
+        frozen=[r"Step \d"],
+        checks=[lambda text: "it is shy" if "shy" in text else None],
+        limits=EditLimits(frozen=("quick",)),
+    )
+    found = await tgd.propose(context(gradient(PLAN), parameters={PLAN: Template("Now Step 1.")}))
+    assert summary(found) == ["plan/system a: Step 1."]
+    assert [reason for _, reason in found.rejected] == [
+        "the new text adds a match of the frozen pattern 'quick'",
+        "it is shy",
+    ]
+
+
+async def test_the_ceiling_counts_from_the_first_text_even_if_its_edit_is_forgotten():
+    own, now = Template("x" * 1_000), Template("x" * 9_000)
+    edit = Attempt(Update(PLAN, own, now, "", ""), accepted=True, change=0.1, reason="")
+    proposer = Fixed("a", "y" * 9_001, "z" * 9_000)
+    found = await TGD(proposers=[proposer], memory=0).propose(
+        context(gradient(PLAN), parameters={PLAN: now}, attempts=(edit,))
+    )
+    assert [update.new.text[:1] for update in found.updates] == ["z"]
+    assert [reason for _, reason in found.rejected] == ["the new text has 9001 characters; the limit is 9000"]
+    [seen] = proposer.seen
+    assert seen.attempts == ()
+    assert seen.own_text(PLAN) == own
+
+
 async def test_without_a_model_the_other_proposers_go_on():
     found = await TGD().propose(context(gradient(PLAN)))
     assert summary(found) == ["plan/system insert: Be brief.\n\nPlan.", "plan/system insert: Plan.\n\nBe brief."]
@@ -258,12 +316,15 @@ async def test_one_proposers_failure_is_a_line_and_the_others_go_on():
     assert found.failures == ("lost for plan/system: the model 'm' failed at attempt 3 of 3",)
 
 
-async def test_a_text_too_long_to_rewrite_is_a_failure_of_rewrite_alone():
+@pytest.mark.parametrize(("long", "name"), [(2_000, "patch"), (100_000, "rewrite")])
+async def test_a_text_too_long_to_be_sent_is_a_failure_of_the_model_s_proposer_alone(long, name):
     model = ScriptedChatModel(replies=[])
-    found = await TGD().propose(context(gradient(PLAN), parameters={PLAN: Template("x" * 70_000)}, model=model))
+    found = await TGD(long=long).propose(
+        context(gradient(PLAN), parameters={PLAN: Template("x" * 70_000)}, model=model)
+    )
 
     assert [update.proposer for update in found.updates] == ["insert", "insert"]
-    assert found.failures[0].startswith("rewrite for plan/system: the text of plan/system has 70000 characters")
+    assert found.failures[0].startswith(f"{name} for plan/system: the text of plan/system has 70000 characters")
 
 
 @pytest.mark.parametrize("error", [BudgetExhausted("spent"), ZeroDivisionError("a bug in a proposer")])

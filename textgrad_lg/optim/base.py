@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from langchain_core.language_models import BaseChatModel
 
+    from textgrad_lg.example import Example
     from textgrad_lg.gradient import Gradient, Gradients
     from textgrad_lg.prompt import Demo, Template
     from textgrad_lg.site import Site
@@ -26,12 +27,17 @@ class Attempt:
         accepted: Whether it was taken.
         change: Mean score with it minus mean score without it, on the same examples; None if it was never run.
         reason: Why it was taken or not.
+        step: The step it was tried in; 0 where that is not known.
+        feedback: What was said of the Parameter in that step, as `autograd.reduce.distinct` tells it; empty where that is
+            not known.
     """
 
     update: Update
     accepted: bool
     change: float | None
     reason: str
+    step: int = 0
+    feedback: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         """What was tried and what became of it, in one line."""
@@ -52,6 +58,8 @@ class StepContext:
         model: Writes the proposals; None where there is none.
         step: Counts from 1.
         seed: The run's seed; all chance comes from it and `step`.
+        own: The graph's own texts, from which the ceiling on all growth is counted; see `own_text`.
+        examples: The train examples, so that a text that copies one out can be refused. None of validation or test.
     """
 
     parameters: Mapping[Site, Template]
@@ -62,6 +70,18 @@ class StepContext:
     model: BaseChatModel | None = None
     step: int = 1
     seed: int = 0
+    own: Mapping[Site, Template] = field(default_factory=dict["Site", "Template"])
+    examples: tuple[Example, ...] = ()
+
+    def own_text(self, site: Site) -> Template:
+        """The graph's own text at `site`: as given in `own`, else as it was before the first edit that was tried."""
+        first = next((attempt.update.old for attempt in self.attempts if attempt.update.site == site), None)
+        return self.own.get(site) or first or self.parameters[site]
+
+    def tried(self, site: Site, latest: int) -> tuple[Attempt, ...]:
+        """The `latest` edits that were tried at `site`, oldest first."""
+        found = [attempt for attempt in self.attempts if attempt.update.site == site]
+        return tuple(found[max(0, len(found) - latest) :])
 
 
 class Proposer(Protocol):
@@ -69,7 +89,8 @@ class Proposer(Protocol):
 
     Proposals come back in a fixed order for a fixed context, best guess first. They need not keep the limits: the
     optimizer puts each through `edit.check`, and reports those it refuses. A proposer that can do nothing in this context
-    returns an empty tuple. A model call that fails for good raises `ModelError`.
+    returns an empty tuple; one that has to tell of a part of its work that failed returns Proposals, of which `updates` and
+    `failures` count. A model call that fails for good raises `ModelError`.
     """
 
     @property
@@ -79,7 +100,7 @@ class Proposer(Protocol):
 
     async def propose(
         self, site: Site, template: Template, gradients: tuple[Gradient, ...], context: StepContext
-    ) -> tuple[Update, ...]:
+    ) -> tuple[Update, ...] | Proposals:
         """Propose new texts for the Parameter at `site`, asked for by `gradients`."""
         ...
 
@@ -89,7 +110,7 @@ class Optimizer(Protocol):
 
     @property
     def proposals(self) -> int:
-        """Updates at most in one step; a run's plan counts with it."""
+        """Candidates at most in one step, joint ones included; a run's plan counts with it."""
         ...
 
     async def propose(self, context: StepContext) -> Proposals:
@@ -102,11 +123,15 @@ class Proposals:
     """What an optimizer came up with.
 
     Attributes:
-        updates: Updates that may be run, best guess first.
+        updates: Updates that may be run, best guess first. Each is a candidate of its own.
         rejected: Updates that were refused by code before any rollout, each with the reason.
         failures: Proposers that failed, in words.
+        joint: Candidates that change several Parameters at once, best guess first: each has one Update for each of two or
+            more Sites, all of which are to be run, taken and committed together or not at all. Whoever does not know of
+            them loses nothing else: `updates` stand on their own.
     """
 
     updates: tuple[Update, ...] = ()
     rejected: tuple[tuple[Update, str], ...] = ()
     failures: tuple[str, ...] = ()
+    joint: tuple[tuple[Update, ...], ...] = ()

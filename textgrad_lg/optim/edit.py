@@ -5,16 +5,19 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from textgrad_lg.descriptions import is_description
 from textgrad_lg.errors import TemplateError
+from textgrad_lg.optim.checks import Check, compiled
+from textgrad_lg.optim.leakage import ANSWER, QUOTED, Leakage
 from textgrad_lg.templates import FENCE
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
     from textgrad_lg.prompt import Template
+    from textgrad_lg.site import Site
 
 _MARK = re.compile(r"<!--\s*/?frozen\s*-->")
 _FROZEN = re.compile(r"<!--\s*frozen\s*-->.*?<!--\s*/frozen\s*-->", re.DOTALL)
@@ -42,40 +45,98 @@ class EditLimits:
     Attributes:
         characters: A new text may always be this long, in characters.
         growth: A new text may also be this many times as long as the text it replaces.
+        ceiling: But no text, however many edits led to it, may be longer than this many times the graph's own text, unless
+            it is within `characters`, or shortens what is in force.
         demos: All demonstrations of one Parameter together may be this long, in characters.
+        descriptions: The description of a tool, an argument or an output schema may be this long, in characters, or as
+            long as it is. OpenAI refuses a tool with a longer one.
         trusted: Texts by the user (goal, constraints, policies) whose URLs and addresses a new text may use.
+        frozen: Regular expressions; what they match in the text in force must stay as it is, wherever it stands, and a new
+            text may have no other match. What stands between `<!-- frozen -->` and `<!-- /frozen -->` is frozen anyway.
+        checks: Rules of the user's, see `optim.checks`; each is given the new text and says why it may not be run.
+        quoted: A new text may not copy this many words in a row out of a train example; 0 for no such rule.
+        answer: A new text may not hold a train example's reference of this many words or more; 0 for no such rule. For
+            both, see `optim.leakage`.
+
+    Raises:
+        ValueError: One of `frozen` is not a regular expression.
+        TypeError: `frozen` is one text instead of several.
     """
 
     characters: int = 2_000
     growth: float = 3.0
     demos: int = 8_000
+    descriptions: int = 1_024
     trusted: tuple[str, ...] = ()
+    frozen: tuple[str, ...] = ()
+    checks: tuple[Check, ...] = ()
+    quoted: int = QUOTED
+    answer: int = ANSWER
+    ceiling: float = 9.0
 
-    def longest(self, old: Template) -> int:
-        """The most characters that a text in the place of `old` may have."""
-        return max(self.characters, int(self.growth * len(old.text)))
+    def __post_init__(self) -> None:
+        if isinstance(self.frozen, str):
+            raise TypeError("frozen is several regular expressions; put the one into a tuple")
+        for pattern in self.frozen:
+            compiled(pattern)
+
+    def at(self, site: Site) -> EditLimits:
+        """The limits for the text at a Site."""
+        return replace(self, characters=self.descriptions, growth=1.0) if is_description(site) else self
+
+    def longest(self, old: Template, own: Template | None = None) -> int:
+        """The most characters that a text in the place of `old` may have.
+
+        Args:
+            old: The text in force.
+            own: The graph's own text, if it is another.
+        """
+        most = max(self.characters, int(self.ceiling * len((own or old).text)), len(old.text))
+        return min(max(self.characters, int(self.growth * len(old.text))), most)
 
 
-def check(old: Template, new: Template, *, limits: EditLimits | None = None) -> str | None:
+def check(
+    old: Template,
+    new: Template,
+    *,
+    limits: EditLimits | None = None,
+    own: Template | None = None,
+    leakage: Leakage | None = None,
+) -> str | None:
     """Why `new` may not take the place of `old`, in words; None if it may.
 
-    Refused are: a text that is the same, empty or too long; that loses or invents a slot; that changes what stands
-    between `<!-- frozen -->` and `<!-- /frozen -->`; that holds control characters, or the delimiters with which this
-    library fences data in its own requests; and one with a URL or an address that neither the old text nor the user's
-    own words have. The last is because feedback quotes tools and users: it must not be able to plant a link in a prompt.
-    Links are found by their form, so one that is spelled out in words is not.
+    Refused are: a text that is the same, empty or too long; that loses or invents a slot; that changes what is frozen;
+    that holds control characters, or the delimiters with which this library fences data in its own requests; one with a
+    URL or an address that neither the old text nor the user's own words have; one that copies out a train example; and
+    one that a check of the user's refuses. Addresses are because feedback quotes tools and users: it must not be able to
+    plant a link in a prompt. They are found by their form, so one that is spelled out in words is not.
 
     Args:
         old: The Template in force.
         new: The proposed one.
         limits: How far it may go; `EditLimits()` if None.
+        own: The graph's own Template, if it is another than `old`.
+        leakage: The train examples; None where they are not known.
     """
-    return next(_reasons(old, new, limits or EditLimits()), None)
+    return next(_reasons(old, new, limits or EditLimits(), own or old, leakage), None)
 
 
-def frozen_spans(text: str) -> tuple[tuple[int, int], ...]:
-    """Start and end of each frozen span in `text`, its two marks included."""
-    return tuple(found.span() for found in _FROZEN.finditer(text))
+def frozen_spans(text: str, patterns: Sequence[str] = ()) -> tuple[tuple[int, int], ...]:
+    """Start and end of each frozen span in `text`, in order; of a marked one with its two marks.
+
+    Args:
+        text: The text.
+        patterns: Regular expressions whose matches are frozen too. Spans that overlap are one.
+    """
+    found = [match.span() for match in _FROZEN.finditer(text)]
+    found += [match.span() for pattern in patterns for match in compiled(pattern).finditer(text) if match[0]]
+    merged: list[tuple[int, int]] = []
+    for start, end in sorted(found):
+        if merged and start < merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+        else:
+            merged.append((start, end))
+    return tuple(merged)
 
 
 def keep_margins(old: str, new: str) -> str:
@@ -84,16 +145,21 @@ def keep_margins(old: str, new: str) -> str:
     return old.replace(body, new.strip(), 1) if body else new
 
 
-def _reasons(old: Template, new: Template, limits: EditLimits) -> Iterator[str]:
+def _reasons(old: Template, new: Template, limits: EditLimits, own: Template, leakage: Leakage | None) -> Iterator[str]:
     if new == old:
         yield "nothing is changed"
     yield from _slots(old, new)
-    yield from _size(old, new, limits)
+    yield from _size(old, new, limits, own)
     yield from _frozen(old.text, new.text)
+    yield from _matched(old.text, new.text, limits.frozen)
     if FENCE.search(new.text):
         yield "the new text holds a delimiter of this library's own requests"
     yield from _characters(old.text, new.text)
     yield from _addresses((old.text, *limits.trusted), new.text)
+    if new.text != old.text:  # demonstrations are train examples on purpose
+        if leakage is not None and (leaked := leakage.found(new.text, (old.text, own.text, *limits.trusted))):
+            yield leaked
+        yield from filter(None, (rule(new.text) for rule in limits.checks))
 
 
 def _slots(old: Template, new: Template) -> Iterator[str]:
@@ -110,8 +176,8 @@ def _slots(old: Template, new: Template) -> Iterator[str]:
             yield f"a demonstration has no value for the slot {{{lacking[0]}}}"
 
 
-def _size(old: Template, new: Template, limits: EditLimits) -> Iterator[str]:
-    longest = limits.longest(old)
+def _size(old: Template, new: Template, limits: EditLimits, own: Template) -> Iterator[str]:
+    longest = limits.longest(old, own)
     if len(new.text) > longest:
         yield f"the new text has {len(new.text)} characters; the limit is {longest}"
     demos = sum(len(text) for demo in new.demos for text in (*(value for _, value in demo.inputs), demo.output))
@@ -126,6 +192,16 @@ def _frozen(old: str, new: str) -> Iterator[str]:
     # A mark more would freeze text that the user left open, or tear a frozen span apart.
     if after - before or len(_MARK.findall(new)) != len(_MARK.findall(old)):
         yield "the new text adds or loses a mark of a frozen span"
+
+
+def _matched(old: str, new: str, patterns: Iterable[str]) -> Iterator[str]:
+    for pattern in patterns:
+        before, after = (Counter(match[0] for match in compiled(pattern).finditer(text)) for text in (old, new))
+        if before - after:
+            yield f"the new text changes or loses what the frozen pattern {pattern!r} matches"
+        # A new match would be frozen from then on, and might contradict what the user froze.
+        if after.keys() - before.keys():
+            yield f"the new text adds a match of the frozen pattern {pattern!r}"
 
 
 def _characters(old: str, new: str) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -30,9 +31,11 @@ class Insert:
 
     Attributes:
         feedback: How many distinct feedback texts to place, the most pressing first.
+        frozen: Regular expressions whose matches are not taken apart; see `EditLimits.frozen`.
     """
 
     feedback: int = 2
+    frozen: Sequence[str] = ()
 
     @property
     def name(self) -> str:
@@ -45,7 +48,7 @@ class Insert:
         """Propose each piece of feedback at each place: all of them first, then all last, then each inner boundary."""
         pressing = [text for text in distinct(gradients) if text.strip()][: self.feedback]
         updates: list[Update] = []
-        for where, before, after in _places(template.text.strip()):
+        for where, before, after in _places(template.text.strip(), self.frozen):
             for text in pressing:
                 said = _SLOT.sub(r"\1", text.strip())  # a slot that feedback quotes is a word, and not to be filled
                 if before.endswith(said) or after.startswith(said):
@@ -65,11 +68,11 @@ class Insert:
         return tuple(updates)
 
 
-def _places(text: str) -> list[tuple[str, str, str]]:
+def _places(text: str, frozen: Sequence[str]) -> list[tuple[str, str, str]]:
     """Where a paragraph can go: the place in words, the text before it and the text behind it."""
     if not text:
         return [("as the text", "", "")]
-    closed = [*frozen_spans(text), *(found.span() for found in _CODE.finditer(text))]
+    closed = [*frozen_spans(text, frozen), *(found.span() for found in _CODE.finditer(text))]
     inner = [
         found.span()
         for found in _BLANK_LINES.finditer(text)
