@@ -71,7 +71,7 @@ class Gradients:
     Attributes:
         items: Every Gradient, on Parameters and on the Variables between; ordered as the reverse pass made them.
         failures: What could not be criticised, in words: one line for each model call that failed for good.
-        calls: The model calls made, in the order of the Spans they were made for.
+        calls: The model calls made, one for each Span asked about, furthest from the output first.
     """
 
     items: tuple[Gradient, ...] = ()

@@ -35,8 +35,12 @@ class Variable:
     requires_grad: bool = False
 
 
+_IDS = ("id", "call_id", "tool_call_id", "tool_use_id")
+"""What messages, and the blocks and tool calls in them, are told apart by."""
+
+
 def text_of(value: JSON) -> str:
-    """The value as a person would read it: text as it is, messages line by line, anything else as JSON."""
+    """The value as a person would read it: text as it is, messages line by line, anything else as JSON; no message's ids."""
     if isinstance(value, str):
         return value
     if isinstance(value, dict) and "content" in value:
@@ -45,7 +49,20 @@ def text_of(value: JSON) -> str:
         return "\n".join(
             f"{item.get('role', 'message')}: {_message_text(item)}" for item in cast("list[dict[str, JSON]]", value)
         )
-    return json.dumps(value, ensure_ascii=False, sort_keys=True)
+    return json.dumps(without_ids(value), ensure_ascii=False, sort_keys=True)
+
+
+def without_ids(value: JSON) -> JSON:
+    """The value without the ids of messages and of tool calls: they are new in each run, and tell a reader nothing."""
+    if isinstance(value, list):
+        return [without_ids(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if "role" not in value or "content" not in value:
+        return {key: without_ids(item) for key, item in value.items()}
+    parts = ("content", "tool_calls", "invalid_tool_calls")
+    found = {key: _unnamed(item) if key in parts else without_ids(item) for key, item in value.items()}
+    return {key: item for key, item in found.items() if key not in _IDS}
 
 
 def leaf_texts(value: JSON) -> Iterator[str]:
@@ -62,6 +79,16 @@ def leaf_texts(value: JSON) -> Iterator[str]:
         yield json.dumps(value)
 
 
+def _unnamed(items: JSON) -> JSON:
+    """The blocks or the tool calls of a message, without their ids."""
+    if not isinstance(items, list):
+        return without_ids(items)
+    return [
+        {key: without_ids(part) for key, part in item.items() if key not in _IDS} if isinstance(item, dict) else item
+        for item in items
+    ]
+
+
 def _message_text(message: dict[str, JSON]) -> str:
     content = message["content"]
     if isinstance(content, list):
@@ -69,5 +96,5 @@ def _message_text(message: dict[str, JSON]) -> str:
         text = "\n".join(str(block) for block in blocks if block is not None)
     else:
         text = content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)
-    calls = message.get("tool_calls")
+    calls = _unnamed(message.get("tool_calls"))
     return f"{text}\n{json.dumps(calls, ensure_ascii=False, sort_keys=True)}".strip() if calls else text

@@ -20,6 +20,7 @@ from textgrad_lg.trace import CANDIDATE, Trace
 from textgrad_lg.types import Strategy
 
 from .helpers import WRONG, answer, chain, critic, long_chain
+from .strategies import traces
 
 CHAIN, FUSED, STRUCTURAL = Strategy.CHAIN, Strategy.FUSED, Strategy.STRUCTURAL
 
@@ -325,45 +326,6 @@ async def test_a_loop_in_which_every_visit_reads_all_earlier_ones_stays_bounded(
         made.append(build.llm("chat", reads=list(made), prompts={"chat/system": "p"}, reply=f"r{visit}"))
     gradients = await backward(seed(build.finish({"a": made[-1]}), [WRONG]))
     assert len(gradients) == sum(1 for _ in relevant(seed(build.finish({"a": made[-1]}), [WRONG])).consumers)
-
-
-@st.composite
-def traces(draw) -> Trace:
-    """A random DAG of model calls, tools and nodes; some Parameters are frozen, some edges unconfirmed."""
-    build = TraceBuilder("random", example="e")
-    made = [build.input("x", "input")]
-    for at in range(draw(st.integers(1, 10))):
-        name = draw(st.sampled_from(["a", "b", "c"]))
-        reads = draw(st.lists(st.sampled_from(made), max_size=3, unique=True))
-        weights = {source: draw(st.sampled_from([1.0, CANDIDATE])) for source in reads}
-        kind = draw(st.sampled_from(["llm", "tool", "node"]))
-        if kind == "llm":
-            prompts = {f"{name}/system": f"prompt {name}"} if draw(st.booleans()) else {}
-            made.append(build.llm(name, reads=reads, prompts=prompts, weights=weights, reply=f"reply {at}"))
-        elif kind == "tool":
-            made.append(build.tool(name, reads=reads, result=f"result {at}"))
-        else:
-            made.append(
-                build.node(name, reads=reads, value=f"value {at}", weight=draw(st.sampled_from([1.0, CANDIDATE])))
-            )
-    trace = build.finish(
-        {f"out{at}": name for at, name in enumerate(draw(st.lists(st.sampled_from(made), max_size=3)))}
-    )
-    frozen = draw(st.sampled_from(["a", "b", "z"]))
-    variables = tuple(
-        replace(v, requires_grad=False) if v.site is not None and v.site.path == (frozen,) else v
-        for v in trace.variables
-    )
-    scores = [
-        Score(
-            f"k{at}",
-            draw(st.sampled_from([0.0, 0.5, 1.0])),
-            f"comment {at}",
-            tuple(draw(st.sampled_from([(), ("out0",)]))),
-        )
-        for at in range(draw(st.integers(0, 3)))
-    ]
-    return seed(replace(trace, variables=variables), scores)
 
 
 @given(traces(), st.sampled_from([CHAIN, STRUCTURAL, FUSED]))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from inline_snapshot import snapshot
 
 from textgrad_lg.autograd import backward, seed
@@ -52,6 +54,7 @@ Find the step at which the run went wrong, by going back from the verdicts over 
 Rules for every piece of feedback:
 - Give feedback on each prompt that could have prevented the fault: what it should ask for, in which case, in which form. Where it helps, also say of a result what was wrong with it.
 - One to three short sentences, in the imperative. It must hold for inputs not seen here; do not repeat this one's data.
+- A prompt that several visits of a step used is shown once. Where the fault lies with what it says in one case only, name that visit by what it led to, as P1@S3.
 - Blame the earliest cause, not every step after it. Leave out the texts that are good as they are.
 - Where all scores are 1, say only what must be kept.
 - Do not write out a new prompt. Do not propose again what was tried and did not help.
@@ -111,24 +114,34 @@ right_label: expected {"answer": "Paris"}
 write/system: Be vivid (-0.20)
 <<<END 7e5f5b15>>>
 
+Used on several visits: P1, P2. One visit is named by what it led to: P1@S1.
+
 Give feedback on what is at fault among: P1, S1, P2, S2, S3, S4.\
 """)
 
 
-async def test_feedback_lands_on_the_last_visit_and_on_results_nearest_to_the_output_first():
-    said = [("P1", "Use the facts."), ("S1", "It lacks facts."), ("P2", "Ask for facts."), ("G1", "x"), ("P9", "y")]
+async def test_feedback_lands_on_each_visit_or_on_the_one_named_nearest_to_the_output_first():
+    said = [
+        ("P1@S3", "Keep the first draft's facts."),
+        ("S1", "It lacks facts."),
+        ("P2", "Ask for facts."),
+        ("G1", "x"),
+        ("P9", "y"),
+        ("P1@S2", "z"),
+    ]
     model = critic([{"feedback": [{"id": name, "feedback": text} for name, text in said]}])
     trace = loop()
     gradients = await backward(trace, model, strategy=FUSED)
     assert [(g.variable, g.span, str(g.site or ""), g.text) for g in gradients] == snapshot(
         [
             ("s9.in0", "s9", "review/system", "Ask for facts."),
-            ("s7.in0", "s7", "write/system", "Use the facts."),
+            ("s7.in0", "s7", "write/system", "Keep the first draft's facts."),
+            ("s5.in0", "s5", "review/system", "Ask for facts."),
             ("s3.out", "s2", "", "It lacks facts."),
         ]
     )
     assert all((g.score, g.example, g.trace, g.weight) == (0.0, "e7", trace.id, 1.0) for g in gradients)
-    assert gradients.failures == ("the model gave feedback on G1, P9, which it was not asked about",)
+    assert gradients.failures == ("the model gave feedback on G1, P9, P1@S2, which it was not asked about",)
     assert [call.span for call in gradients.calls] == ["s0"]
 
 
@@ -186,3 +199,36 @@ async def test_a_channel_that_messages_were_added_to_is_not_shown_again():
     # What leaves something of its sources out is a step of its own, and so is a reply that repeats what was found.
     assert shown["S3"] == "channel `some` written by `some`"
     assert layout(relevant(trace))[-1].sources == ("S1", "S2", "S3", "P1")
+
+
+async def test_what_is_said_of_a_prompt_and_of_one_of_its_visits_lands_once_on_that_visit():
+    said = [("P2", "Ask for facts."), ("P2@S4", "Ask for facts."), ("P2@S2", "Be kind.")]
+    model = critic([{"feedback": [{"id": name, "feedback": text} for name, text in said]}])
+    gradients = await backward(loop(), model, strategy=FUSED)
+    assert [(g.span, g.text) for g in gradients] == [
+        ("s9", "Ask for facts."),
+        ("s5", "Ask for facts."),
+        ("s5", "Be kind."),
+    ]
+
+
+async def test_visits_that_did_not_fit_have_no_id_but_get_what_is_said_of_the_prompt():
+    build = TraceBuilder("loop", example="e")
+    text = build.input("text", "draft")
+    for visit in range(9):
+        text = build.llm("revise", reads=[text], prompts={"revise/system": "Revise."}, reply=f"draft {visit} " * 20)
+    model = critic([{"feedback": [{"id": "P1", "feedback": "Shorten."}]}])
+    trace = seed(build.finish({"text": text}), [WRONG])
+    gradients = await backward(trace, model, strategy=FUSED, cap=340)
+    assert "on several visits: P1. One visit is named by what it led to: P1@S7." in model.requests[0].messages[1].text
+    assert len({g.span for g in gradients}) == len(gradients) == 9
+
+
+async def test_a_judged_prompt_has_no_visit_to_name():
+    trace = chain(1)
+    prompt = trace.parameters[0].id
+    edge = replace(trace.edges[-1], source=prompt)
+    model = critic([{"feedback": [{"id": "P1", "feedback": "Be clear."}]}])
+    gradients = await backward(replace(trace, edges=(*trace.edges[:-1], edge)), model, strategy=FUSED)
+    assert [(g.variable, g.text) for g in gradients] == [(prompt, "Be clear.")]
+    assert "One visit" not in model.requests[0].messages[1].text

@@ -165,7 +165,7 @@ async def test_messages_are_shown_as_a_conversation():
     shown = judge.requests[0].messages[1].text
     assert shown.split("<<<DATA output", 1)[1].split("\n", 1)[1].split("\n<<<END", 1)[0] == snapshot("""\
 messages: human: Where?
-ai: [{"args": {"id": 7}, "id": "c1", "name": "track", "type": "tool_call"}]
+ai: [{"args": {"id": 7}, "name": "track", "type": "tool_call"}]
 ai: Soon.
 tags: ["a", "b'b'", {"c": 0.5}]
 n: 1\

@@ -32,6 +32,8 @@ async def backward(
     tried: Mapping[Site, Sequence[str]] | None = None,
     concurrency: int = 8,
     cap: int = 8_000,
+    excerpt: int | None = None,
+    strict: bool = False,
     clock: Callable[[], float] = time.time,
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep,
 ) -> Gradients:
@@ -48,6 +50,9 @@ async def backward(
         tried: What was tried before, by Parameter, the latest last, each with what became of it.
         concurrency: Model calls at a time, at least 1.
         cap: Tokens up to which `Strategy.AUTO` asks about the whole run at once, and to which `Strategy.FUSED` cuts it.
+        excerpt: Tokens of a call's prompts, and of its inputs, that `Strategy.CHAIN` shows to the model; 2,400 and 1,600 if
+            None. What is longer is shown without its middle, and with a mark there.
+        strict: Whether a model call that failed for good is raised.
         clock: Unix time in seconds.
         sleep: Waits between the attempts of a model call.
 
@@ -56,6 +61,7 @@ async def backward(
 
     Raises:
         BudgetExhausted: A model call was not admitted. The calls still under way are cancelled.
+        ModelError: A model call failed for good, and the pass is `strict`. The calls still under way are cancelled.
         ValueError: The strategy needs a model, and there is none; or `concurrency` is less than 1.
     """
     if concurrency < 1:
@@ -67,7 +73,7 @@ async def backward(
         return Gradients(failures=(f"trace {trace.id}: no trainable Parameter leads to an output that was judged",))
     if model is None or strategy is Strategy.STRUCTURAL:
         return await _chain(pruned, None, concurrency)
-    critic = Critic(model, goal, tried or {}, sleep, clock)
+    critic = Critic(model, goal, tried or {}, sleep, clock, excerpt, strict)
     if strategy is Strategy.CHAIN or (strategy is Strategy.AUTO and size(layout(pruned)) > cap):
         return await _chain(pruned, critic, concurrency)
     outcome = await fused(pruned, critic, cap=cap)

@@ -53,11 +53,10 @@ class Deliveries:
                     self.ready.append(source)
 
     def gathered(self) -> Gradients:
-        """The result, nearest to the output first, whatever the order of the deliveries was."""
+        """The result, nearest to the output first, and the calls furthest first, whatever the order of the deliveries was."""
         outcomes = [self.done[target] for target in self.pruned.order]
-        started = {span.id: at for at, span in enumerate(self.pruned.trace.spans)}
         return Gradients(
             tuple(gradient for variable in self.pruned.consumers for gradient in self.arrived(variable)),
             tuple(failure for outcome in outcomes for failure in outcome.failures),
-            tuple(sorted((o.call for o in outcomes if o.call), key=lambda call: started[call.span])),
+            tuple(outcome.call for outcome in reversed(outcomes) if outcome.call),
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from textgrad_lg.autograd import request
@@ -37,11 +37,13 @@ class Item:
         name: Its id in the request: P1, S1 or G1.
         variable: The Variable; of a prompt that was used on several visits with the same text, the last visit's.
         sources: The ids of the texts it was made from.
+        visits: Of a prompt, for each visit that used it what the visit made, by its id in the request, and the visit's Variable.
     """
 
     name: str
     variable: Variable
     sources: tuple[str, ...]
+    visits: tuple[tuple[str, str], ...] = ()
 
     @property
     def label(self) -> str:
@@ -51,7 +53,7 @@ class Item:
 
 
 def layout(pruned: Pruned) -> tuple[Item, ...]:
-    """The texts of the run in the order they were made: each prompt once, results that are not copies, what was given.
+    """The texts of the run, sources before what was made of them: each prompt once, results that are not copies, what was given.
 
     A result of a node or a graph is a copy if it is the text of a source, or holds all of its sources' lines and none that was
     not shown before: a channel that a message was added to is not shown again with each message.
@@ -65,7 +67,8 @@ def layout(pruned: Pruned) -> tuple[Item, ...]:
     items: dict[str, Item] = {}
     counts = {"P": 0, "S": 0, "G": 0}
     known: set[str] = set()
-    for variable in (variable for variable in trace.variables if variable.id in shown):
+    uses: dict[str, list[str]] = {}
+    for variable in (trace.variable_by_id[name] for name in pruned.made if name in shown):
         text = text_of(variable.value)
         incoming = trace.incoming.get(variable.id, ())
         sources = tuple(dict.fromkeys(name for edge in incoming for name in names.get(edge.source, ())))
@@ -81,10 +84,13 @@ def layout(pruned: Pruned) -> tuple[Item, ...]:
             name = f"{letter}{counts[letter]}"
         if prompt:
             prompts[variable.site, text] = name
+            uses.setdefault(name, []).append(variable.id)
         items[name] = Item(name, variable, sources)
         names[variable.id] = (name,)
         known |= _lines(text)
-    return tuple(items.values())
+    # A verdict on a prompt itself is not shown, and has no id.
+    visits = {name: tuple((names.get(pruned.consumers[use][0], ("",))[0], use) for use in uses[name]) for name in uses}
+    return tuple(replace(item, visits=visits.get(item.name, ())) for item in items.values())
 
 
 def size(items: Sequence[Item]) -> int:
@@ -106,14 +112,22 @@ async def fused(pruned: Pruned, critic: request.Critic, *, cap: int) -> Outcome:
     texts = [text_of(item.variable.value) for item in items]
     shared = request.shares(texts, max(cap - _LABEL * len(items), 0))
     wanted = {item.name: item.variable for item in items if item.name[0] != "G"}
+    visits = _visits(items)
+    meant = {**{name: [variable.id] for name, variable in wanted.items()}, **visits}
+    several = [name for name in wanted if name in visits]
+    single = next((name for name in visits if name not in wanted), "")
     sites = [site for variable in wanted.values() if (site := site_of(pruned, variable.id)) is not None]
+    run = "\n\n".join(
+        fence(item.label, text, tokens=share) for item, text, share in zip(items, texts, shared, strict=True)
+    )
     values = {
         **critic.common(pruned, range(len(pruned.seeds)), sites),
         "input": request.run_input(pruned.trace, {item.variable.id for item in items}),
         "name": pruned.trace.name,
-        "run": "\n\n".join(
-            fence(item.label, text, tokens=share) for item, text, share in zip(items, texts, shared, strict=True)
-        ),
+        "run": f"{run}\n\n{request.explained(wanted.items())}".strip(),
+        "visits": f"Used on several visits: {', '.join(several)}. One visit is named by what it led to: {single}."
+        if single
+        else "",
         "wanted": ", ".join(wanted),
     }
     said, call = await critic.ask(pruned.trace.spans[0].id, fill("backward_fused", **values), request.Feedback)
@@ -122,13 +136,12 @@ async def fused(pruned: Pruned, critic: request.Critic, *, cap: int) -> Outcome:
         failures.append(f"{len(every) - len(items)} texts of the run did not fit the request and were left out")
     if said is None:
         return Outcome((), call, (*failures, f"{call.error} The comments were passed on unchanged."))
-    feedback, unknown = request.by_id(said.feedback, wanted)
+    feedback, unknown = request.by_id(said.feedback, meant)
     if unknown:
         failures.append(f"the model gave feedback on {', '.join(unknown)}, which it was not asked about")
     at = {target: position for position, target in enumerate(pruned.order)}
-    placed = sorted(
-        ((*_used_by(pruned, at, wanted[name].id), text) for name, text in feedback.items()), key=lambda found: found[:2]
-    )
+    laid = dict.fromkeys((variable, text) for name, text in feedback.items() for variable in meant[name])
+    placed = sorted(((*_used_by(pruned, at, variable), text) for variable, text in laid), key=lambda found: found[:2])
     trace = pruned.trace
     gradients = (
         Gradient(
@@ -144,6 +157,22 @@ async def fused(pruned: Pruned, critic: request.Critic, *, cap: int) -> Outcome:
         for _, _, edge, text in placed
     )
     return Outcome(tuple(gradients), call, tuple(failures))
+
+
+def _visits(items: Sequence[Item]) -> dict[str, list[str]]:
+    """For each prompt that several visits used, all of them under its own id, and each under an id that names its result.
+
+    What is said of the prompt in general holds for every visit; only where the model names a visit is it told apart.
+    """
+    shown = {item.name for item in items}
+    found: dict[str, list[str]] = {}
+    for item in items:
+        if len(item.visits) > 1:
+            found[item.name] = [use for _, use in item.visits]
+            for made, use in item.visits:
+                if made in shown:
+                    found.setdefault(f"{item.name}@{made}", []).append(use)
+    return found
 
 
 def _copied(pruned: Pruned, variable: Variable, sources: list[Item], known: set[str]) -> tuple[str, ...]:

@@ -27,7 +27,7 @@ class Seed:
         variable: The id of the Variable that the `eval` Span made.
         span: The id of that Span.
         key: The evaluator's name.
-        score: Higher is better, 1.0 is perfect.
+        score: Higher is better, 1.0 is perfect; None where the verdict is in words alone.
         text: The comment, or the score and what was expected where there is no comment.
         expected: What was expected, as JSON text; empty where nothing is known.
     """
@@ -35,7 +35,7 @@ class Seed:
     variable: str
     span: str
     key: str
-    score: float
+    score: float | None
     text: str
     expected: str
 
@@ -47,6 +47,7 @@ class Pruned:
     Attributes:
         trace: The scored Trace.
         seeds: The verdicts it starts from.
+        made: The ids of all Variables behind the verdicts, each after those it was made from.
         order: The ids of the Variables to differentiate, consumers before what they consumed.
         edges: For each of `order`, the edges into it that are followed.
         consumers: For each Variable reached, the targets of the edges out of it that are followed, in `order`.
@@ -56,6 +57,7 @@ class Pruned:
 
     trace: Trace
     seeds: tuple[Seed, ...]
+    made: tuple[str, ...]
     order: tuple[str, ...]
     edges: Mapping[str, tuple[Edge, ...]]
     consumers: Mapping[str, tuple[str, ...]]
@@ -64,11 +66,12 @@ class Pruned:
 
     def score(self, variable: str) -> float | None:
         """The worst score that the Variable had a part in."""
-        return min((self.seeds[at].score for at in self.seen_by[variable]), default=None)
+        scores = (self.seeds[at].score for at in self.seen_by[variable])
+        return min((score for score in scores if score is not None), default=None)
 
 
 def seed(trace: Trace, scores: Sequence[Score]) -> Trace:
-    """The Trace with one `eval` Span for each Score that has a value.
+    """The Trace with one `eval` Span for each Score that has a value, or is a verdict in words: a comment and no error.
 
     A Span's Variable is fed by the output fields that its evaluator read (`Score.fields`), or by all of them where none of
     these is an output. A run that failed and has no output is judged by what it made last: the Variables that a Span made
@@ -78,7 +81,7 @@ def seed(trace: Trace, scores: Sequence[Score]) -> Trace:
     taken = {span.id for span in trace.spans} | {variable.id for variable in trace.variables}
     spans, variables, edges = list(trace.spans), list(trace.variables), list(trace.edges)
     for score in scores:
-        if score.value is None:
+        if score.value is None and (score.error is not None or not score.comment):
             continue
         span = _free(taken, len(spans))
         attributes: dict[str, JSON] = {
@@ -101,18 +104,22 @@ def relevant(trace: Trace) -> Pruned:
     that nothing speaks for, and are not followed; where it has none, they are. What decided that a node ran (`CONTROL`) is
     no rival explanation and is always followed, at its low weight. Weights multiply along a path.
 
-    The pass starts from the verdicts below 1.0; where all are perfect, from all of them, so that the feedback says what to keep.
+    The order is made from the verdicts and the edges alone: it does not tell in which order branches that do not depend on
+    each other were recorded.
+
+    The pass starts from the verdicts below 1.0, and those without a score; where all are perfect, from all of them, so that
+    the feedback says what to keep.
     """
     kept = _leading(trace)
     verdicts = _seeds(trace)
-    seeds = [found for found in verdicts if found.score < 1] or verdicts
+    seeds = [found for found in verdicts if found.score is None or found.score < 1] or verdicts
     seeds = tuple(found for found in seeds if found.variable in kept)
     masks = {found.variable: 1 << at for at, found in enumerate(seeds)}
     weight = {found.variable: 1.0 for found in seeds}
     consumers: dict[str, list[str]] = {}
     order: list[str] = []
-    for variable in reversed(trace.variables):
-        target = variable.id
+    made = _ordered(trace, [found.variable for found in seeds])
+    for target in reversed(made):
         if target not in masks or not kept.get(target):
             continue
         order.append(target)
@@ -125,6 +132,7 @@ def relevant(trace: Trace) -> Pruned:
     return Pruned(
         trace,
         seeds,
+        made,
         tuple(order),
         {target: kept[target] for target in order},
         {source: tuple(users) for source, users in consumers.items()},
@@ -146,6 +154,28 @@ def _leading(trace: Trace) -> dict[str, tuple[Edge, ...]]:
     return kept
 
 
+def _ordered(trace: Trace, roots: Sequence[str]) -> tuple[str, ...]:
+    """What leads to the roots, and these, sources first: depth first, along each Variable's own edges in their order.
+
+    Edges that are less sure are walked first: what they lead to, a router's decision say, comes before what the Variable was
+    made of, and so is further from the output.
+    """
+    found: dict[str, None] = {}
+    entered: set[str] = set()
+    # A stack instead of recursion, and entered once: a loop may be thousands of visits deep.
+    todo = [(root, False) for root in reversed(roots)]
+    while todo:
+        variable, left = todo.pop()
+        if left:
+            found[variable] = None
+        elif variable not in entered:
+            entered.add(variable)
+            todo.append((variable, True))
+            edges = sorted(trace.incoming.get(variable, ()), key=lambda edge: edge.weight)
+            todo += [(edge.source, False) for edge in reversed(edges)]
+    return tuple(found)
+
+
 def _seeds(trace: Trace) -> list[Seed]:
     found: list[Seed] = []
     for variable in trace.variables:
@@ -153,12 +183,13 @@ def _seeds(trace: Trace) -> list[Seed]:
         if span is None or span.kind is not SpanKind.EVAL:
             continue
         score, comment, expected = (span.attributes.get(key) for key in ("score", "comment", "expected"))
+        wanted = json.dumps(expected, ensure_ascii=False, sort_keys=True) if expected else ""
+        text = str(comment or "").strip()
         if isinstance(score, int | float):
-            wanted = json.dumps(expected, ensure_ascii=False, sort_keys=True) if expected else ""
-            text = str(comment or "").strip() or "; ".join(
-                [f"score {score:g}", *([f"expected {wanted}"] * bool(wanted))]
-            )
+            text = text or "; ".join([f"score {score:g}", *([f"expected {wanted}"] * bool(wanted))])
             found.append(Seed(variable.id, span.id, span.name, float(score), text, wanted))
+        elif text:
+            found.append(Seed(variable.id, span.id, span.name, None, text, wanted))
     return found
 
 

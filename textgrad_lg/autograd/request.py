@@ -3,6 +3,10 @@
 Feedback that grows with the depth of the graph is the known failure of textual gradients. Here the parts that every request
 carries (the goal, the verdicts, what was expected, what was tried) come unchanged from their source and not from the request
 before, and no part exceeds its cap, so that the size of a request does not depend on its depth.
+
+The caps are in tokens of three characters (`templates.CHARS_PER_TOKEN`), because no model's own tokenizer is at hand: English
+has about four characters a token, so that it stays below; a script with a token a character, such as Chinese, may take
+three times the figures.
 """
 
 from __future__ import annotations
@@ -15,12 +19,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from textgrad_lg.descriptions import is_description, purpose
 from textgrad_lg.errors import ModelError
 from textgrad_lg.gradient import GradientCall
 from textgrad_lg.llm import ask, model_name
 from textgrad_lg.site import Site
-from textgrad_lg.templates import fence, tokens_in
-from textgrad_lg.variable import text_of
+from textgrad_lg.templates import clip, fence, tokens_in
+from textgrad_lg.types import JSON
+from textgrad_lg.variable import text_of, without_ids
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -41,7 +47,9 @@ FEEDBACK, ITEM = 500, 200
 PROMPTS, INPUTS, OTHERS, RESULT = 2400, 1600, 800, 800
 """Tokens of a call's Parameters, of its inputs, of the rest it was given, and of what it made."""
 MOST = 12
-"""How many Parameters, and how many inputs, one request asks about; the latest are taken."""
+"""How many Parameters, and how many inputs, one request asks about; which of more, `evidence.likeliest` says."""
+NAME = 40
+"""Tokens of a step's name."""
 
 
 class Criticism(BaseModel):
@@ -80,6 +88,8 @@ class Critic:
         tried: What was tried before, by Parameter, each with what became of it; the latest last.
         sleep: Waits between attempts.
         clock: Unix time in seconds.
+        excerpt: Tokens of a call's Parameters, and of its inputs; `PROMPTS` and `INPUTS` if None.
+        strict: Whether a call that failed for good is raised, instead of being recorded.
     """
 
     model: BaseChatModel
@@ -87,23 +97,30 @@ class Critic:
     tried: Mapping[Site, Sequence[str]] = field(default_factory=dict[Site, "Sequence[str]"])
     sleep: Callable[[float], Awaitable[object]] = asyncio.sleep
     clock: Callable[[], float] = time.time
+    excerpt: int | None = None
+    strict: bool = False
 
     def common(self, pruned: Pruned, seen_by: Iterable[int], sites: Iterable[Site]) -> dict[str, str]:
         """The parts that every request carries: the goal, the verdicts behind the feedback, the output, what was tried."""
-        lines: list[str] = []
+        told: list[str] = []
         for at in seen_by:
             seed = pruned.seeds[at]
-            lines.append(f"{seed.key}: score {seed.score:g}. {seed.text}")
-            if seed.expected and seed.expected not in seed.text:
-                lines.append(f"{seed.key}: expected {seed.expected}")
-        output = json.dumps(pruned.trace.output(), ensure_ascii=False, sort_keys=True)
+            score = "" if seed.score is None else f"score {seed.score:g}. "
+            told.append(f"{seed.key}: {score}{seed.text}")
+            # A long comment is cut, and what was expected may be in the piece that is cut out.
+            if seed.expected and (seed.expected not in seed.text or tokens_in(seed.text) > VERDICTS // 8):
+                told.append(f"{seed.key}: expected {seed.expected}")
+        made = pruned.trace.output()
+        output = json.dumps(without_ids(made), ensure_ascii=False, sort_keys=True)
+        if tokens_in(output) > OUTPUT:
+            output = lines(made, OUTPUT)
         # The latest attempts first: they are the ones that must not be repeated, and the cap cuts in the middle.
         tried = [
             f"{site}: {text}" for site in dict.fromkeys(sites) for text in reversed(list(self.tried.get(site, ())))
         ]
         return {
             "goal": _part("goal of the whole system", self.goal, GOAL),
-            "verdicts": _part("verdicts on the output of the whole system", "\n".join(lines), VERDICTS),
+            "verdicts": _part("verdicts on the output of the whole system", joined(told, VERDICTS), VERDICTS),
             "output": _part("output of the whole system", output, OUTPUT),
             "tried": _part("what was tried before, latest first", "\n".join(tried), TRIED),
         }
@@ -113,11 +130,14 @@ class Critic:
 
         Raises:
             BudgetExhausted: The call was not admitted.
+            ModelError: It failed for good, and the critic is `strict`.
         """
         start = self.clock()
         try:
             reply = await ask(self.model, messages, schema, sleep=self.sleep, clock=self.clock)
         except ModelError as error:
+            if self.strict:
+                raise
             _, name = model_name(self.model)
             return None, GradientCall(span, name, start=start, end=self.clock(), error=str(error))
         used = (reply.input_tokens, reply.output_tokens)
@@ -129,15 +149,22 @@ def run_input(trace: Trace, shown: Collection[str]) -> str:
     if set(trace.inputs.values()).intersection(shown):
         return ""
     values = {field: trace.variable_by_id[name].value for field, name in trace.inputs.items()}
-    return _part("input of the whole system", lines(values), INPUT)
+    return _part("input of the whole system", lines(values, INPUT), INPUT)
 
 
-def lines(values: Mapping[str, object]) -> str:
-    """One `name: value` a line."""
-    return "\n".join(
-        f"{key}: {value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, sort_keys=True)}"
-        for key, value in values.items()
+def lines(values: Mapping[str, JSON], tokens: int) -> str:
+    """One `name: value` a line, see `joined`."""
+    texts = (
+        value if isinstance(value, str) else json.dumps(without_ids(value), ensure_ascii=False, sort_keys=True)
+        for value in values.values()
     )
+    return joined([f"{key}: {text}" for key, text in zip(values, texts, strict=True)], tokens)
+
+
+def joined(texts: Sequence[str], tokens: int) -> str:
+    """The texts, one a line, in at most `tokens`: each is cut to its share, so that a long one does not hide the rest."""
+    shared = shares(texts, max(tokens - tokens_in("\n" * len(texts)), 0))
+    return "\n".join(clip(text, share) for text, share in zip(texts, shared, strict=True))
 
 
 def listing(variables: Sequence[tuple[str, Variable]], tokens: int) -> str:
@@ -146,6 +173,22 @@ def listing(variables: Sequence[tuple[str, Variable]], tokens: int) -> str:
     return "\n\n".join(
         fence(f"{name}: {variable.role}", text, tokens=share)
         for (name, variable), text, share in zip(variables, texts, shares(texts, tokens), strict=True)
+    )
+
+
+def explained(variables: Iterable[tuple[str, Variable]]) -> str:
+    """What the descriptions among the Parameters are for, so that feedback on one says what it should tell; else empty."""
+    told = {
+        name: purpose(variable.site)
+        for name, variable in variables
+        if variable.requires_grad and variable.site is not None and is_description(variable.site)
+    }
+    if not told:
+        return ""
+    use = ", ".join(f"{name} ({what})" for name, what in told.items())
+    return (
+        f"Not prompts but descriptions, by which the model decides, are: {use}. Of such a description, say what it should "
+        "tell the model."
     )
 
 

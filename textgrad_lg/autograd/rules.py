@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from textgrad_lg.autograd import request
+from textgrad_lg.autograd.evidence import likeliest
+from textgrad_lg.autograd.images import is_image, with_images
 from textgrad_lg.autograd.reduce import reduce
 from textgrad_lg.gradient import Gradient, GradientCall
 from textgrad_lg.templates import clip, fence, fill
@@ -47,7 +49,7 @@ class Hop:
         """What to call the Span: a model call by where it was made, anything else by its own name."""
         span = self.span
         assert span is not None
-        return ("/".join(span.path) if span.kind is SpanKind.LLM else "") or span.name
+        return clip(("/".join(span.path) if span.kind is SpanKind.LLM else "") or span.name, request.NAME)
 
     @property
     def edges(self) -> dict[str, Edge]:
@@ -80,6 +82,15 @@ class Outcome:
     failures: tuple[str, ...] = ()
 
 
+_FORMS = {
+    "tools": "tools it could call",
+    **dict.fromkeys(("response_format", "output_config", "response_json_schema"), "the form that its reply must have"),
+}
+"""Attributes of a model call that say what it was given beside its messages, in words."""
+
+_TELLING = 20
+"""Characters from which a text that stands in another one is taken for a part of it: a short one stands there by chance."""
+
 Rule = Callable[[Hop, request.Critic], Awaitable[Outcome]]
 
 
@@ -103,10 +114,11 @@ def structural(hop: Hop) -> Outcome:
 async def llm(hop: Hop, critic: request.Critic) -> Outcome:
     """One request for all of a model call's inputs: what its prompts should ask for, what it should have been given."""
     wanted = _wanted(hop)
+    parameters = [item for item in wanted if item[0].startswith("P")]
     values = {
-        **_common(hop, critic),
-        "prompts": request.listing([w for w in wanted if w[0].startswith("P")], request.PROMPTS),
-        "inputs": request.listing([w for w in wanted if w[0].startswith("V")], request.INPUTS),
+        **_common(hop, critic, wanted),
+        "prompts": f"{request.listing(parameters, critic.excerpt or request.PROMPTS)}\n\n{request.explained(parameters)}".strip(),
+        "inputs": request.listing([w for w in wanted if w[0].startswith("V")], critic.excerpt or request.INPUTS),
         "others": _others(hop, wanted),
         "reply": fence("reply of the call", text_of(hop.target.value), tokens=request.RESULT),
         "wanted": ", ".join(name for name, _ in wanted),
@@ -119,12 +131,15 @@ async def tool(hop: Hop, critic: request.Critic) -> Outcome:
     wanted = _wanted(hop)
     span = hop.span
     assert span is not None
-    about = {key: span.attributes[key] for key in ("description", "arguments") if key in span.attributes}
+    about = request.lines(
+        {key: span.attributes[key] for key in ("description", "arguments") if key in span.attributes}, request.OTHERS
+    )
     values = {
-        **_common(hop, critic),
+        **_common(hop, critic, wanted),
         "kind": span.kind.value,
-        "tool": fence(f"{span.kind} {span.name}", request.lines(about), tokens=request.OTHERS) if about else "",
-        "inputs": request.listing(wanted, request.INPUTS),
+        "tool": fence(f"{span.kind} {span.name}", about, tokens=request.OTHERS) if about else "",
+        "inputs": request.listing(wanted, critic.excerpt or request.INPUTS),
+        "others": _others(hop, wanted, about),
         "result": fence("its result", span.error or text_of(hop.target.value), tokens=request.RESULT),
         "wanted": ", ".join(name for name, _ in wanted),
     }
@@ -135,9 +150,9 @@ async def function(hop: Hop, critic: request.Critic) -> Outcome:
     """One request, from the function's stated purpose, its inputs and its output."""
     wanted = _wanted(hop)
     values = {
-        **_common(hop, critic),
+        **_common(hop, critic, wanted),
         "purpose": fence("purpose of the function", _purpose(hop), tokens=request.OTHERS),
-        "inputs": request.listing(wanted, request.INPUTS),
+        "inputs": request.listing(wanted, critic.excerpt or request.INPUTS),
         "others": _others(hop, wanted),
         "result": fence("its output", text_of(hop.target.value), tokens=request.RESULT),
         "wanted": ", ".join(name for name, _ in wanted),
@@ -145,18 +160,34 @@ async def function(hop: Hop, critic: request.Critic) -> Outcome:
     return await _asked(hop, critic, fill("backward_function", **values), request.Feedback, wanted)
 
 
+async def evaluation(hop: Hop, critic: request.Critic) -> Outcome:
+    """One request, from what the evaluation is for, what it was given and what it said: what would have made it better."""
+    wanted = _wanted(hop)
+    common = _common(hop, critic, wanted)
+    values = {
+        **{key: common[key] for key in ("input", "name", "tried")},
+        "purpose": fence("what the evaluation is for", _purpose(hop), tokens=request.OTHERS),
+        "inputs": request.listing(wanted, critic.excerpt or request.INPUTS),
+        "others": _others(hop, wanted),
+        "result": fence("what the evaluation said", text_of(hop.target.value), tokens=request.RESULT),
+        "wanted": ", ".join(name for name, _ in wanted),
+    }
+    return await _asked(hop, critic, fill("backward_eval", **values), request.Feedback, wanted)
+
+
 RULES: Mapping[SpanKind, Rule] = {
     SpanKind.LLM: llm,
     SpanKind.TOOL: tool,
     SpanKind.RETRIEVER: tool,
     SpanKind.FUNCTION: function,
+    SpanKind.EVAL: evaluation,
 }
 
 
 def rule_of(hop: Hop) -> Rule | None:
     """The rule that needs a model; None where the hop is structural."""
     span = hop.span
-    if span is None or (span.kind is SpanKind.FUNCTION and not _purpose(hop)):
+    if span is None or (span.kind in {SpanKind.FUNCTION, SpanKind.EVAL} and not _purpose(hop)):
         return None
     return RULES.get(span.kind)
 
@@ -172,15 +203,18 @@ def _wanted(hop: Hop) -> list[tuple[str, Variable]]:
     sources = [hop.pruned.trace.variable_by_id[source] for source in hop.edges]
     parameters = [variable for variable in sources if variable.requires_grad]
     others = [variable for variable in sources if not variable.requires_grad]
+    verdicts = [hop.pruned.seeds[at].text for at in hop.pruned.seen_by[hop.target.id]]
+    said = "\n".join([*(gradient.text for gradient in hop.feedback), *verdicts])
+    made = text_of(hop.target.value)
     return [
         (f"{letter}{at}", variable)
         for letter, found in (("P", parameters), ("V", others))
-        for at, variable in enumerate(found[-request.MOST :], 1)
+        for at, variable in enumerate(likeliest(found, said, made, most=request.MOST), 1)
     ]
 
 
-def _common(hop: Hop, critic: request.Critic) -> dict[str, str]:
-    sites = [v.site for _, v in _wanted(hop) if v.site is not None and v.requires_grad]
+def _common(hop: Hop, critic: request.Critic, wanted: list[tuple[str, Variable]]) -> dict[str, str]:
+    sites = [v.site for _, v in wanted if v.site is not None and v.requires_grad]
     feedback = reduce(hop.feedback, tokens=request.FEEDBACK)
     return {
         **critic.common(hop.pruned, hop.pruned.seen_by[hop.target.id], sites),
@@ -192,28 +226,31 @@ def _common(hop: Hop, critic: request.Critic) -> dict[str, str]:
     }
 
 
-def _others(hop: Hop, wanted: list[tuple[str, Variable]]) -> str:
-    """The siblings: what the Span was given besides the texts that feedback is wanted on."""
+def _others(hop: Hop, wanted: list[tuple[str, Variable]], about: str = "") -> str:
+    """The siblings: what the Span was given besides the texts that feedback is wanted on, and what is told `about` it."""
     trace = hop.pruned.trace
     span = hop.span
     attributes = span.attributes if span else {}
-    messages, tools = attributes.get("messages"), attributes.get("tools")
+    messages = attributes.get("messages")
+    forms = [(words, attributes[key]) for key, words in _FORMS.items() if attributes.get(key)]
     given = [
         (str(message.get("role", "message")), text_of(message).strip())
         for message in (messages if isinstance(messages, list) else [])
         if isinstance(message, dict) and "content" in message
     ]
     sources = [trace.variable_by_id[edge.source] for edge in trace.incoming[hop.target.id]]
-    given += [(variable.role, text_of(variable.value).strip()) for variable in sources]
-    shown = [text_of(variable.value) for _, variable in wanted]
+    given += [(variable.role, text_of(variable.value).strip()) for variable in sources if not is_image(variable.value)]
+    shown = [about, *(text_of(variable.value) for _, variable in wanted)]
     lines: list[str] = []
+    # What a model was given stands in its messages. Of other Spans nothing says that a short text is part of a longer one.
+    least = 0 if messages else _TELLING
     for role, text in given:
-        if not any(text in other for other in shown):
+        if not any(text == other or (len(text) >= least and text in other) for other in shown):
             shown.append(text)
             lines.append(f"{role}: {text}")
-    if tools:
-        lines.append(f"tools it could call: {json.dumps(tools, ensure_ascii=False, sort_keys=True)}")
-    return fence("the rest of what it was given", "\n".join(lines), tokens=request.OTHERS) if lines else ""
+    lines += [f"{words}: {json.dumps(form, ensure_ascii=False, sort_keys=True)}" for words, form in forms]
+    rest = request.joined(lines, request.OTHERS)
+    return fence("the rest of what it was given", rest, tokens=request.OTHERS) if rest else ""
 
 
 async def _asked(
@@ -227,22 +264,43 @@ async def _asked(
     span = hop.span
     assert span is not None
     where = f"`{hop.name}` ({span.id})"
+    sources = (hop.pruned.trace.variable_by_id[edge.source] for edge in hop.pruned.trace.incoming[hop.target.id])
+    messages = with_images(messages, [(source.role, source.value) for source in sources])
     said, call = await critic.ask(span.id, messages, schema)
     if said is None:
         passed = structural(hop).gradients
         return Outcome(passed, call, (f"{where}: {call.error} Its feedback was passed on unchanged.",))
-    criticisms = [*said.about_this, *said.about_inputs] if isinstance(said, request.CallFeedback) else said.feedback
-    texts, unknown = request.by_id(criticisms, [name for name, _ in wanted])
     names = {variable.id: name for name, variable in wanted}
+    texts, unknown = _sorted(said, tuple(names.values()))
+    misplaced = [name for name in unknown if name in names.values()]
+    unknown = [name for name in unknown if name not in misplaced]
     gradients = tuple(
         hop.gradient(edge, texts[names[source]])
         for source, edge in hop.edges.items()
         if source in names and names[source] in texts
     )
     failures = [f"{where}: the model gave feedback on {', '.join(unknown)}, which it was not shown"] if unknown else []
+    if misplaced:
+        failures.append(
+            f"{where}: the model put feedback on {', '.join(misplaced)} under the wrong heading: it is not clear whether the "
+            "prompts or the inputs are meant, and it was left out"
+        )
     if left := len(hop.edges) - len(wanted):
         failures.append(f"{where}: {left} of its inputs were too many to ask about and got no feedback")
     return Outcome(gradients, call, tuple(failures))
+
+
+def _sorted(said: request.CallFeedback | request.Feedback, names: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """The feedback by id, and the ids that have no place where they stand: a prompt's among the inputs, or not shown at all.
+
+    What is about the prompts stays with them, and only what is about the inputs goes upstream. Feedback whose heading and
+    id contradict each other is used for neither, so that no prompt is blamed for what its call was given.
+    """
+    if isinstance(said, request.Feedback):
+        return request.by_id(said.feedback, names)
+    this, strange = request.by_id(said.about_this, [name for name in names if name.startswith("P")])
+    given, stranger = request.by_id(said.about_inputs, [name for name in names if name.startswith("V")])
+    return {**this, **given}, [*strange, *stranger]
 
 
 def _purpose(hop: Hop) -> str:
