@@ -1,0 +1,1 @@
+"""What TextGrad calls its experimental engines: here, engines like all others."""
