@@ -220,7 +220,20 @@ def test_data_that_cannot_be_used(data, words, home):
     assert not (home / "runs").exists()
 
 
-@pytest.mark.parametrize("settings", [{"steps": 0}, {"batch": 0}, {"concurrency": -1}, {"alpha": 0}, {"alpha": 1.0}])
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"steps": 0},
+        {"batch": 0},
+        {"concurrency": -1},
+        {"alpha": 0},
+        {"alpha": 1.0},
+        {"strategy": "magic"},
+        {"tools": "sometimes"},
+        {"tools": "replay", "replay": False},
+        {"pure_tools": "search"},
+    ],
+)
 def test_settings_that_cannot_be_used(settings):
     with pytest.raises(DataError, match=f"{next(iter(settings))}="):
         Settings(**settings)

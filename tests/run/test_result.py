@@ -8,7 +8,7 @@ import pytest
 from inline_snapshot import snapshot
 
 from tests.run import worlds
-from textgrad_lg import Evals, MemoryRegistry, Settings, Site, Strategy, Template, from_registry, optimize
+from textgrad_lg import Evals, MemoryRegistry, Settings, Site, Strategy, Template, Tools, from_registry, optimize
 from textgrad_lg.errors import UnknownVersion
 from textgrad_lg.overlay import Replacement
 from textgrad_lg.registry import NewVersion
@@ -140,6 +140,11 @@ def test_a_warning_is_told_once_and_counted():
     warnings.add("something else")
     assert told == ["no gradient for a", "something else"]
     assert warnings.lines() == ("no gradient for a (and 2 more like it)", "something else")
+
+
+def test_settings_take_words_for_what_has_a_closed_set_of_them():
+    words: Any = {"strategy": "structural", "tools": "record"}
+    assert Settings(**words) == Settings(strategy=Strategy.STRUCTURAL, tools=Tools.RECORD)
 
 
 def test_settings_are_plain_values():

@@ -72,16 +72,15 @@ def plan(
         proposals: Proposals that the optimizer draws a step.
         price: Of the model, or None where it is not known.
     """
-    # A router takes one of several branches, so a run makes at most this many calls unless it loops.
-    calls_a_run = max(1, len({(site.path, site.agent) for site in found.parameters if not is_description(site)}))
+    each = calls_a_run(found)
     train, validation, test = examples
     batch = min(settings.batch, train)
     calls = {
-        Phase.ROLLOUT: settings.steps * batch * (1 + proposals) * calls_a_run,
-        Phase.GRADIENT: settings.steps * batch * calls_a_run,
+        Phase.ROLLOUT: settings.steps * batch * (1 + proposals) * each,
+        Phase.GRADIENT: settings.steps * batch * each,
         Phase.PROPOSAL: settings.steps * 2,
-        Phase.VALIDATION: validation * (1 + settings.steps * settings.validate) * calls_a_run,
-        Phase.TEST: 2 * test * calls_a_run,
+        Phase.VALIDATION: validation * (1 + settings.steps * settings.validate) * each,
+        Phase.TEST: 2 * test * each,
     }
     usd = price and sum(calls.values()) * (TOKENS_IN * price.input + TOKENS_OUT * price.output) / 1_000_000
     return Plan(
@@ -93,3 +92,11 @@ def plan(
         usd=usd,
         warnings=found.warnings,
     )
+
+
+def calls_a_run(found: Discovery) -> int:
+    """Model calls of one run at most, if each prompt that was found is used once.
+
+    A router takes one of several branches, so a run makes at most this many unless it loops.
+    """
+    return max(1, len({(site.path, site.agent) for site in found.parameters if not is_description(site)}))

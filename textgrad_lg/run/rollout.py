@@ -8,11 +8,11 @@ import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pydantic import TypeAdapter
 
-from textgrad_lg.evals import Evals, example_score, failed
+from textgrad_lg.evals import example_score, failed
 from textgrad_lg.events import ExampleScored
 from textgrad_lg.example import Example, Score
 from textgrad_lg.overlay import Replacement, overlay
@@ -26,6 +26,8 @@ from textgrad_lg.trace import Trace
 from textgrad_lg.types import JSON, Meter, Phase
 
 if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
+
     from textgrad_lg.replay import Replay
     from textgrad_lg.run.emit import Emitter
     from textgrad_lg.run.journal import Journal
@@ -67,6 +69,21 @@ class Rollout:
         return example_score(self.scores)
 
 
+class Judge(Protocol):
+    """Judges what a graph made of an Example, as `Evals` does."""
+
+    async def score(
+        self,
+        example: Example,
+        outputs: JSON | Mapping[str, Any],
+        *,
+        trace: Trace | None = None,
+        model: BaseChatModel | None = None,
+    ) -> tuple[Score, ...]:
+        """One Score or more for each evaluator; see `Evals.score`."""
+        ...
+
+
 @dataclass
 class Rollouts:
     """Runs rollouts for one optimisation run.
@@ -85,11 +102,13 @@ class Rollouts:
         config: What the user wants each run to be given.
         own_model: The model that gives gradients and proposals, and that evaluators may use.
         memos: What earlier rollouts asked models, and what they answered.
+        repeat: Rollouts of another number are not found in the place of this one's: where the same is run again, to see
+            how much it varies.
         errors: The graph's own exceptions in this session, by example id, untouched.
     """
 
     target: Target
-    evals: Evals
+    evals: Judge
     metering: Metering
     journal: Journal
     schedule: Schedule
@@ -98,8 +117,9 @@ class Rollouts:
     config: Mapping[str, Any]
     own_model: OwnModel
     memos: Memos
+    repeat: int = 0
     errors: dict[str, BaseException] = field(default_factory=dict[str, BaseException])
-    _kept: dict[str, list[dict[str, JSON]]] | None = None
+    _kept: dict[str, list[dict[str, JSON]]] | None = field(default=None, init=False)
 
     async def evaluate(
         self, examples: Sequence[Example], candidate: Candidate, phase: Phase, *, one_by_one: bool = False
@@ -161,7 +181,9 @@ class Rollouts:
 
     async def _run(self, example: Example, candidate: Candidate, phase: Phase) -> Rollout:
         meter = self.metering.meter(phase)
-        name = hashlib.sha256(f"{self.run}/{phase}/{example.id}/{candidate_hash(candidate)}".encode()).hexdigest()[:32]
+        again = f"/{self.repeat}" if self.repeat else ""
+        what = f"{self.run}/{phase}/{example.id}/{candidate_hash(candidate)}{again}"
+        name = hashlib.sha256(what.encode()).hexdigest()[:32]
         memo = self.memos.open(example.id, complete=self._has_ended(example))
         try:
             ran = await self.target.run(self._job(example, candidate, meter, name, memo), self.schedule)
@@ -207,11 +229,16 @@ class Rollouts:
                 return entry
         return None
 
+    @property
+    def _kind(self) -> str:
+        """Under which the journal keeps them."""
+        return f"rollout {self.repeat}" if self.repeat else "rollout"
+
     def _entries(self, example: Example) -> Sequence[dict[str, JSON]]:
         """The rollouts of an example that were kept."""
         if self._kept is None:
             self._kept = {}
-            for _, value in self.journal.items("rollout"):
+            for _, value in self.journal.items(self._kind):
                 entry = cast("dict[str, JSON]", value)
                 self._kept.setdefault(str(entry["example"]), []).append(entry)
         return self._kept.get(example.id, ())
@@ -227,7 +254,7 @@ class Rollouts:
         }
         assert self._kept is not None
         self._kept.setdefault(rollout.example.id, []).append(entry)
-        self.journal.put("rollout", f"{rollout.example.id}/{candidate_hash(candidate)}", entry)
+        self.journal.put(self._kind, f"{rollout.example.id}/{candidate_hash(candidate)}", entry)
         self.keep_spend()
         return entry
 

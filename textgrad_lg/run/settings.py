@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from textgrad_lg.errors import DataError
@@ -55,10 +56,13 @@ class Settings:
         for name in ("steps", "batch", "validate", "concurrency"):
             if getattr(self, name) < 1:
                 raise DataError(f"Settings({name}={getattr(self, name)}): it has to be 1 or more")
-        try:
-            object.__setattr__(self, "tools", Tools(self.tools))
-        except ValueError as error:
-            raise DataError(f"Settings(tools={self.tools!r}): it has to be {', '.join(Tools)}") from error
+        words: tuple[tuple[str, type[StrEnum]], ...] = (("strategy", Strategy), ("tools", Tools))
+        for name, kind in words:
+            given = getattr(self, name)
+            try:
+                object.__setattr__(self, name, kind(given))
+            except ValueError as error:
+                raise DataError(f"Settings({name}={given!r}): it has to be {', '.join(kind)}") from error
         if self.tools is not Tools.RUN and not self.replay:
             raise DataError(f"Settings(tools={self.tools.value!r}, replay=False): without replay all tools run")
         if isinstance(self.pure_tools, str):
