@@ -14,7 +14,8 @@ from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langgraph.types import Command, Send
 
 from textgrad_lg.record.langgraph import to_trace
-from textgrad_lg.record.runs import Run, RunLog
+from textgrad_lg.record.log import Log, RunLog
+from textgrad_lg.record.runs import to_run
 from textgrad_lg_integrations.langgraph_server.plain import entries, items
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ class EventLog:
         self._events: list[tuple[float, Mapping[str, Any]]] = []
         self._began_at = self._now = clock()
         self._log = RunLog(lambda: self._now, self._began)
-        self._root: Run | None = None
+        self._root: Log | None = None
         self._kinds: dict[UUID, str] = {}
         self._tool_calls: dict[UUID, str] = {}
 
@@ -79,7 +80,7 @@ class EventLog:
                 self._error(kind, run, error)
         else:
             self._log.on_chain_end(outputs, run_id=UUID(self._root.id))
-        return to_trace(self._root, id=id, example=example)
+        return to_trace(to_run(self._root), id=id, example=example)
 
     def _tell(self, event: Mapping[str, Any]) -> None:
         _, _, rest = str(event.get("event", "")).partition("on_")
@@ -93,10 +94,10 @@ class EventLog:
         elif moment == "error":
             self._error(kind, run, RuntimeError(str(data.get("error"))))
 
-    def _began(self, run: Run, around: UUID | None) -> None:
+    def _began(self, log: Log, around: UUID | None) -> None:
         # The first is the graph. A later one without a known parent would be a part of it that lost its place.
         if self._root is None:
-            self._root = run
+            self._root = log
 
     def _start(self, kind: str, run: UUID, event: Mapping[str, Any], data: Mapping[str, Any]) -> None:
         log, given = self._log, revive(data.get("input"))
