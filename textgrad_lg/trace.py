@@ -34,12 +34,13 @@ class Span:
         name: The node's, tool's, model's or evaluator's name.
         parent: The id of the enclosing Span; None for the outermost.
         path: Node names from the outermost graph inwards, without task ids.
-        visit: Counts the runs of this path and name in the Trace, from 0: a loop's second turn is visit 1.
+        visit: Counts the Spans of this kind, path and name in the Trace, from 0: a loop's second turn is visit 1.
         error: The exception in words, where the operation failed; control flow (interrupt, handoff) is not an error.
         start: Seconds since the Trace began.
         end: Seconds since the Trace began.
         attributes: What else is known. `llm`: "model", "provider", "messages" (the messages sent, each with "role",
-            "content", "id", and "site" where it is a Parameter), "tools", "input_tokens", "output_tokens".
+            "content", "id", and "site" where it is a Parameter), "agent" (the name given to `create_agent`, if any), "tools",
+            "input_tokens", "output_tokens".
             `tool`: "description", "arguments", "tool_call_id". `node`: "task" (LangGraph's checkpoint namespace),
             "step", "triggers". All: "run_id".
     """

@@ -9,7 +9,7 @@ import enum
 import json
 import pathlib
 import uuid
-from typing import Any
+from typing import Any, TypedDict
 
 import pytest
 from hypothesis import given
@@ -34,14 +34,16 @@ from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.retrievers import BaseRetriever
 from langchain_core.runnables import RunnableLambda
 from langchain_core.tools import tool
+from langgraph.cache.memory import InMemoryCache
 from langgraph.checkpoint.memory import InMemorySaver
+from langgraph.errors import NodeError
 from langgraph.func import entrypoint, task
-from langgraph.graph import START, MessagesState
-from langgraph.types import Command, Overwrite, RetryPolicy, Send, interrupt
+from langgraph.graph import END, START, MessagesState
+from langgraph.types import CachePolicy, Command, Overwrite, RetryPolicy, Send, interrupt
 from pydantic import BaseModel
 
+from textgrad_lg.record.log import snapshot as copied
 from textgrad_lg.record.order import tasks
-from textgrad_lg.record.runs import snapshot as copied
 from textgrad_lg.record.values import Converter, same, state_fields, update_fields
 from textgrad_lg.testing import ScriptedChatModel
 from textgrad_lg.trace import Trace
@@ -53,6 +55,7 @@ from .graphs import (
     chain,
     echo,
     fan_out,
+    into,
     linear,
     looping,
     map_reduce,
@@ -62,6 +65,10 @@ from .graphs import (
     says,
     span_of,
 )
+
+
+class Question(TypedDict):
+    question: str
 
 
 def recorded(graph, inputs, **options) -> Any:
@@ -215,6 +222,107 @@ s3.out.answer -> s0.out.answer by s0 text\
         assert [bool(span.error) for span in trace.spans] == [False, False, True, True]
         assert trace.output()["answer"] == "rescued"
 
+    def test_the_error_of_a_node_is_what_its_handler_goes_by(self):
+        def broken(state):
+            raise ValueError("shelf seven is empty")
+
+        def rescue(state, error: NodeError):
+            return {"answer": f"sorry: {error.error}"}
+
+        build = blank(State)
+        build.add_node("first", lambda state: {"draft": "a draft"})
+        build.add_node("broken", broken, error_handler=rescue)
+        build.add_edge(START, "first")
+        build.add_conditional_edges("first", lambda state: "broken", ["broken"])
+        trace = recorded(build.compile(), {"question": "q"})
+        handler = span_of(trace, "__error_handler__broken")
+        assert into(trace, f"{handler.id}.out.answer") == {
+            "s3.error": "text",
+            "s0.in.question": "channel?",
+            "s1.out.draft": "channel?",
+            "s2.out": "control?",
+        }
+        assert trace.variable_by_id["s3.error"].value == "ValueError: shelf seven is empty"
+        assert into(trace, "s0.out.answer") == {f"{handler.id}.out.answer": "text"}
+
+    def test_a_handler_of_all_nodes_gets_the_error_of_the_one_that_was_sent_a_value(self):
+        def work(state):
+            if state["item"] == "two":
+                raise ValueError("cannot do two")
+            return {"parts": [state["item"]]}
+
+        def rescue(state, error: NodeError):
+            return {"parts": [f"left out, because {error.error}"]}
+
+        build = blank(State)
+        build.set_node_defaults(error_handler=rescue)
+        build.add_node("split", lambda state: {"data": ["one", "two"]})
+        build.add_node("work", work)
+        build.add_edge(START, "split")
+        build.add_conditional_edges("split", lambda s: [Send("work", {"item": at}) for at in s["data"]], ["work"])
+        trace = recorded(build.compile(), {})
+        (handler,) = [at for at in trace.spans if "error_handler" in at.name]
+        (failed_at,) = [at for at in trace.variables if at.id.endswith(".error")]
+        assert into(trace, f"{handler.id}.out.parts")[failed_at.id] == "text"
+        assert f"{handler.id}.out.parts" in into(trace, "s0.out.parts")
+
+    def test_a_graph_of_the_same_name_does_not_count_as_a_visit_of_its_node(self):
+        inner = chain(("draft", lambda state: {"draft": "a draft"}), name="desk")
+        build = blank(State)
+        build.add_node("desk", inner)
+        build.add_edge(START, "desk")
+        build.add_conditional_edges("desk", lambda s: "more", {"more": "count"})
+        build.add_node("count", lambda state: {"count": (state.get("count") or 0) + 1})
+        build.add_conditional_edges("count", lambda s: "desk" if s["count"] < 2 else END, ["desk", END])
+        trace = recorded(build.compile(), {})
+        assert [s.visit for s in trace.spans if (s.name, s.kind) == ("desk", "node")] == [0, 1]
+        assert [s.visit for s in trace.spans if (s.name, s.kind) == ("desk", "graph")] == [0, 1]
+
+    def test_a_question_and_its_answer_go_through_the_graph_around(self):
+        def ask(state):
+            return {"draft": f"{state['question']}, and {interrupt('how many')} of them"}
+
+        graph = chain(("desk", chain(("ask", ask))), checkpointer=InMemorySaver())
+        config = {"configurable": {"thread_id": "1"}}
+        first = recorded(graph, {"question": "pears"}, config=config)
+        assert into(first, "s1.out.__interrupt__") == {"s3.out.__interrupt__": "value"}
+        assert into(first, "s3.out.__interrupt__")["s2.in.question"] == "channel?"
+        second = recorded(graph, Command(resume="a dozen"), config=config)
+        assert "a dozen" in second.variable_by_id["s3.out.draft"].value
+        assert into(second, "s3.out.draft")["s0.in.resume"] == "text"
+
+    def test_only_the_first_step_of_a_resumed_run_may_use_the_answer(self):
+        graph = chain(
+            ("ask", lambda s: {"draft": interrupt("what")}),
+            ("next", lambda s: {"answer": "done"}),
+            checkpointer=InMemorySaver(),
+        )
+        config = {"configurable": {"thread_id": "1"}}
+        recorded(graph, {"question": "pears"}, config=config)
+        trace = recorded(graph, Command(resume="a dozen"), config=config)
+        assert "s0.in.resume" in into(trace, "s1.out.draft")
+        assert "s0.in.resume" not in into(trace, "s2.out.answer")
+
+    def test_a_branch_that_had_ended_before_the_run_was_resumed(self):
+        build = blank(MessagesState)
+        build.add_node("left", lambda s: {"messages": [AIMessage("from the left", id="l")]})
+        build.add_node("right", lambda s: {"messages": [AIMessage(interrupt("what"), id="r")]})
+        build.add_node("join", lambda s: {"messages": [AIMessage(s["messages"][1].text, id="j")]})
+        for name in ("left", "right"):
+            build.add_edge(START, name)
+            build.add_edge(name, "join")
+        graph = build.compile(checkpointer=InMemorySaver())
+        config = {"configurable": {"thread_id": "1"}}
+        recorded(graph, {"messages": [HumanMessage("go", id="h")]}, config=config)
+        trace = recorded(graph, Command(resume="from the right"), config=config)
+        there = {at.id: at.value for at in trace.variables if at.role == "state `messages`, there before the run"}
+        assert {name: [m["id"] for m in value] for name, value in there.items()} == {
+            "s0.in.messages": ["h"],
+            "s0.in.messages.2": ["l"],
+        }
+        (join,) = [at.id for at in trace.spans if at.name == "join"]
+        assert into(trace, f"{join}.out.messages")["s0.in.messages.2"] == "text"
+
     def test_an_interrupt_is_no_error_and_the_resumed_run_is_a_second_trace(self):
         build = chain(("ask", lambda s: {"answer": interrupt({"sure": s["question"]})}), checkpointer=InMemorySaver())
         config = {"configurable": {"thread_id": "1"}}
@@ -280,8 +388,8 @@ s3.out.answer -> s0.out.answer by s0 text\
         with record() as recording:
             graph = linear()
             graph.invoke({"question": "why"})
-            run = recording._entries[0].run
-            run.children[1].children[0].end = None
+            notes = recording._entries[0].notes
+            del notes[-3]  # the end of the second call, before those of its node and of the graph
         trace = recording.trace
         assert trace.warnings == ("llm `double` had not ended when its run did",)
         assert trace.spans[4].end == trace.spans[0].end
@@ -367,6 +475,94 @@ class TestFunctions:
         assert trace.variable_by_id["s6.in.text"].value == text[:-2]
         assert {e.source for e in trace.incoming["s6.in.text"]} >= {"s4.out"}
 
+    def test_what_an_entrypoint_returns_is_the_result_and_what_it_saves_is_not(self):
+        @task
+        def shout(text: str) -> str:
+            return text.upper()
+
+        @entrypoint()
+        def talk(text: str) -> entrypoint.final[str, str]:
+            said = shout(text).result()
+            return entrypoint.final(value=said, save=f"{text}, said before")
+
+        trace = recorded(talk, "good morning")
+        assert trace.output() == {"": "GOOD MORNING"}
+        assert into(trace, "s0.out") == {"s1.out": "text"}
+        assert into(trace, "s1.out") == {"s2.out": "text"}
+        assert trace.variable_by_id["s1.out.previous"].value == "good morning, said before"
+
+    def test_arguments_come_from_what_they_are_and_not_from_what_quotes_them(self):
+        @task
+        def name(kind: str) -> str:
+            return f"the {kind} bridge"
+
+        @task
+        def praise(what: str, by: dict) -> dict:
+            return {"text": f"praise of {what} by {by['who']}"}
+
+        @entrypoint()
+        def talk(kind: str) -> list:
+            bridge = name(kind).result()
+            first = praise(bridge, {"who": "a poet"}).result()
+            second = praise(bridge, {"who": first["text"]}).result()
+            third = praise(f"{bridge} at night", {"who": "nobody"}).result()
+            return [first, second, third]
+
+        trace = recorded(talk, "old stone")
+        made = {at.id: [into(trace, f"{at.id}.in.{key}") for key in ("what", "by")] for at in trace.spans[3:]}
+        first, second, third = made
+        assert made[first][0] == made[second][0] == {"s2.out": "text"}
+        assert made[second][1] == {f"{first}.out": "text"}
+        assert made[third][0]["s2.out"] == "text"
+        assert into(trace, "s1.out") == {f"{at}.out": "text" for at in made}
+
+    def test_the_error_of_a_task_that_the_code_went_on_from(self):
+        @task
+        def fetch(page: str) -> str:
+            raise LookupError(f"{page} is gone")
+
+        @entrypoint()
+        def talk(page: str) -> str:
+            try:
+                return fetch(page).result()
+            except LookupError as error:
+                return f"instead of it: {error}"
+
+        trace = recorded(talk, "page nine")
+        assert into(trace, "s1.out") == {"s2.error": "text"}
+        assert trace.variable_by_id["s2.error"].value == "LookupError: page nine is gone"
+
+    def test_what_ran_when_nothing_told_of_it(self):
+        def cached(state: Question):
+            return {"draft": f"on {state['question']}", "data": {"kept": "in the cache"}}
+
+        def last(state):
+            return {"answer": f"{state['draft']} / {state['data']['kept']} / {state['label']}"}
+
+        build = blank(State)
+        build.add_node("early", cached, cache_policy=CachePolicy())
+        build.add_node("label", lambda state: {"label": "a label"})
+        build.add_node("last", last)
+        for before, after in ((START, "early"), ("early", "label"), ("label", "last")):
+            build.add_edge(before, after)
+        graph = build.compile(cache=InMemoryCache())
+        recorded(graph, {"question": "why so"})
+        with record() as recording:
+            graph.invoke({"question": "why so", "data": {"given": "at first"}})
+        trace = recording.trace
+        (span,) = [at.id for at in trace.spans if at.name == "last"]
+        assert {at.id: at.value for at in trace.variables if "did not run" in at.role} == {
+            "s0.in.draft": "on why so",
+            "s0.in.data.2": {"kept": "in the cache"},
+        }
+        assert into(trace, f"{span}.out.answer") == {
+            "s0.in.draft": "text",
+            "s0.in.data.2": "text",
+            "s1.out.label": "text",
+            "s0.in.question": "text",
+        }
+        assert len(trace.warnings) == 2
+
     def test_a_task_that_is_tried_again(self):
         left = [ValueError("first")]
 
@@ -433,7 +629,9 @@ class TestCalls:
         trace = recorded(
             chain(("talk", lambda s: {"answer": says("a cat").invoke([HumanMessage(blocks)]).text})), {"question": "q"}
         )
-        assert trace.parameters[0].value == blocks
+        assert trace.parameters[0].value == "Look."
+        (call,) = [span for span in trace.spans if span.kind == "llm"]
+        assert call.attributes["messages"][0]["content"] == blocks
 
     def test_an_agent_as_a_node_and_inside_a_node(self):
         @tool

@@ -207,6 +207,15 @@ class TestChannels:
             assert trace.variable_by_id["s2.out.parts"].value == ["fresh start"]
             assert set(into(trace, "s5.out")) == {"s2.out.parts", "s3.out.parts", "s5.in0"}
 
+    def test_an_overwrite_with_what_was_there_is_a_write_all_the_same(self):
+        graph = chain(
+            ("a", lambda s: {"parts": ["the same text"]}),
+            ("b", lambda s: {"parts": Overwrite(["the same text"])}),
+            ("c", lambda s: {"parts": ["more text"]}),
+            ("d", lambda s: {"answer": " / ".join(s["parts"])}),
+        )
+        assert into(recorded(graph, {}), "s4.out.answer") == {"s2.out.parts": "text", "s3.out.parts": "text"}
+
     def test_messages_by_id(self):
         trace = recorded(looping(3), {"messages": [HumanMessage("begin", id="m0")]})
         calls = [span.id for span in trace.spans if span.kind == "llm"]
@@ -259,6 +268,20 @@ class TestChannels:
             "out",
         ]
         assert [w.variable for w in channels.read("messages", [old, AIMessage("a new answer", id="m3")])] == ["out"]
+
+    @pytest.mark.parametrize(
+        "said", ["said as text", ("ai", "said as text"), {"role": "ai", "content": "said as text"}]
+    )
+    def test_a_message_that_a_node_wrote_as_text_stays_its_own(self, said):
+        graph = chain(
+            ("a", lambda s: {"messages": said}),
+            ("b", lambda s: {"messages": [AIMessage("said after it", id="m2")]}),
+            ("c", lambda s: {"messages": [echo().invoke(s["messages"][:2])]}),
+            state=MessagesState,
+        )
+        trace = recorded(graph, {"messages": [HumanMessage("begin", id="m0")]})
+        assert into(trace, "s4.out") == {"s0.in.messages": "message-id", "s1.out.messages": "text"}
+        assert not any("there before" in at.role for at in trace.variables)
 
     def test_a_list_extended_by_hand(self):
         channels = Channels(Converter())
@@ -331,11 +354,8 @@ class TestSubgraphs:
         trace = recorded(chain(("desk", node)), {"label": "poems"})
         assert into(trace, "s3.in.question") == {"s0.in.label": "text", "s2.out": "text"}
         assert into(trace, "s3.in.count") == {"s0.in.label": "channel?", "s2.out": "channel?"}
-        assert into(trace, "s1.out.answer") == {
-            "s2.out": "text",
-            "s3.out.question": "text",
-            "s3.out.draft": "text",
-        }
+        # The reply quotes the question, which quotes the topic; but the answer is the reply, and nothing else was used.
+        assert into(trace, "s1.out.answer") == {"s3.out.draft": "text"}
 
 
 class TestRouting:

@@ -42,6 +42,10 @@ class _Channel:
     owners: dict[str, list[Write]] = field(default_factory=dict[str, list[Write]])
     texts: list[tuple[str, Write]] = field(default_factory=list[tuple[str, Write]])
     messages: dict[str, BaseMessage] = field(default_factory=dict[str, BaseMessage])
+    # Writes of what LangGraph makes messages of, and gives ids that cannot be known here.
+    loose: list[Write] = field(default_factory=list[Write])
+    # Messages in what was read last that nobody is known to have written.
+    foreign: list[BaseMessage] = field(default_factory=list[BaseMessage])
     settled: bool = False
 
 
@@ -93,15 +97,20 @@ class Channels:
             channel = self._channels[name] = _Channel()
         written = Write(variable, value, self._count, whole=new is None or new is value or same(new, value))
         self._count += 1
-        if step != channel.step:
+        if step > channel.step:
             channel.last, channel.step = [], step
-        channel.last.append(written)
+        if step >= channel.step:
+            channel.last.append(written)
+        loose = not isinstance(value, BaseMessage)
         for key, item in self._parts(value if new is None else new):
+            loose = not (isinstance(item, BaseMessage) and item.id)
             owners = channel.owners.setdefault(key, [])
             if isinstance(item, BaseMessage) and item.id:
                 owners.clear()
                 channel.messages[item.id] = item
             owners.append(written)
+        if loose:
+            channel.loose.append(written)
         if isinstance(value, str) and len(value) >= _SHORTEST:
             channel.texts.append((normal(value), written))
 
@@ -111,12 +120,12 @@ class Channels:
         if channel is None:
             return []
         last = channel.last
-        if channel.step < 0 and not channel.settled:
-            self._settle(channel, value)
+        parts = list(self._parts(value))
+        self._settle(channel, parts)
         if len(last) == 1 and last[0].whole and same(last[0].value, value):
             return list(last)
         found: dict[int, Write] = {at.order: at for at in last}
-        for key in dict.fromkeys(key for key, _ in self._parts(value)):
+        for key in dict.fromkeys(key for key, _ in parts):
             found.update({at.order: at for at in channel.owners.get(key, ())})
         if isinstance(value, str) and len(channel.texts) > len(last):
             text = normal(value)
@@ -124,6 +133,27 @@ class Channels:
             channel.texts = [(part, at) for part, at in channel.texts if part in text]
             found.update({at.order: at for _, at in channel.texts})
         return [found[order] for order in sorted(found)]
+
+    def unwritten(self, name: str, value: Any, *, messages: bool) -> Any:
+        """What is in a value that was read, by `read`, and that nobody is known to have written; None for nothing.
+
+        Args:
+            name: The channel, written before.
+            value: What was read from it.
+            messages: Whether to look for messages only: their ids prove it, while a reducer may have made anything else
+                of what was written.
+        """
+        channel = self._channels[name]
+        if messages:
+            return list(channel.foreign) or None
+        if any(same(at.value, value) for at in channel.last):
+            return None
+        if isinstance(value, dict):
+            entries = cast("dict[Any, Any]", value)
+            return {k: v for k, v in entries.items() if f"{k}={self._key(v)}" not in channel.owners} or None
+        if isinstance(value, list):
+            return [item for key, item in self._parts(value) if key not in channel.owners] or None
+        return value
 
     def last(self, name: str) -> list[Write]:
         """The writes of the last step that wrote a channel."""
@@ -133,17 +163,22 @@ class Channels:
         """The last writes of every channel, in the order they were made."""
         return sorted((at for channel in self._channels.values() for at in channel.last), key=lambda at: at.order)
 
-    def _settle(self, channel: _Channel, value: Any) -> None:
-        """Find the run's input in what the first node reads: "hi" is a message with an id by then.
-
-        What is not found was there before the run, and has no writer in it.
-        """
-        channel.settled = True
-        for written in channel.last:
-            given = Facts(self._convert.json(written.value, "input")).whole
-            for key, item in self._parts(value):
-                if key not in channel.owners and not given.isdisjoint(Facts(self._convert.json(item, "state")).whole):
+    def _settle(self, channel: _Channel, parts: list[tuple[str, Any]]) -> None:
+        """Find what was written in what LangGraph made of it: "hi" is a message with an id when it is read."""
+        channel.foreign = []
+        # Of what is no message, only the run's input is coerced, and that is over when it was read once.
+        first, channel.settled = channel.step < 0 and not channel.settled, True
+        for key, item in parts:
+            message = isinstance(item, BaseMessage) and bool(item.id)
+            if key in channel.owners or not (message or first):
+                continue
+            told = Facts(self._convert.json(item, "state")).whole
+            for written in channel.loose:
+                if not Facts(self._convert.json(written.value, "state")).whole.isdisjoint(told):
                     channel.owners[key] = [written]
+                    break
+            else:
+                channel.foreign += [item] if message else []
 
     def _parts(self, value: Any) -> Iterator[tuple[str, Any]]:
         """What a list or dict is made of, each part with the key by which it is found again."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from langgraph.errors import GraphBubbleUp
 
@@ -14,9 +14,12 @@ from textgrad_lg.trace import Span
 from textgrad_lg.types import JSON, SpanKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Hashable, Iterable
 
     from textgrad_lg.record.runs import Run
+
+
+T = TypeVar("T")
 
 
 class Draft:
@@ -26,7 +29,7 @@ class Draft:
         convert: Makes JSON of the run's values; its warnings become the Trace's.
         lineage: The Variables and edges.
         spans: In the order of their ids.
-        template: The variables that a `ChatPromptTemplate` was filled with, until the call that it fed is met; by the
+        template: What is known of a `ChatPromptTemplate`, its variables and its origin, until the call that it fed is met; by the
             identity of the run that held both.
     """
 
@@ -34,11 +37,16 @@ class Draft:
         self.convert = Converter()
         self.lineage = Lineage()
         self.spans: list[Span] = []
-        self.template: dict[int, JSON] = {}
+        self.template: dict[int, dict[str, JSON]] = {}
         self._root = root
-        self._visits: dict[tuple[tuple[str, ...], str], int] = {}
+        self._visits: dict[tuple[SpanKind, tuple[str, ...], str], int] = {}
         # Apart, because what is converted only to find an order need not be in the Trace, nor its warnings.
         self._scratch = Converter()
+        self._once: dict[Hashable, Any] = {}
+
+    def once(self, value: T, key: Hashable = None) -> T:
+        """The first of equal values, so that a Trace holds each once; `key` stands for one that cannot be hashed."""
+        return self._once.setdefault(value if key is None else key, value)
 
     def open(
         self,
@@ -51,10 +59,10 @@ class Draft:
         visit: int | None = None,
     ) -> Span:
         """Add a Span; `visit` is given for a further attempt at the same visit."""
-        path, _ = call_path(run.metadata)
+        path = self.once(call_path(run.metadata)[0])
         if visit is None:
-            visit = self._visits.get((path, name), 0)
-            self._visits[path, name] = visit + 1
+            visit = self._visits.get((kind, path, name), 0)
+            self._visits[kind, path, name] = visit + 1
         if run.end is None:
             self.convert.warnings[f"{kind} `{name}` had not ended when its run did"] = None
         span = Span(

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+from langgraph.types import Command
 
 from textgrad_lg.record.calls import add_llm, close_tool, open_tool
-from textgrad_lg.record.channels import Channels, Write
+from textgrad_lg.record.channels import Channels
 from textgrad_lg.record.draft import Draft, dotted, error_text, failed
 from textgrad_lg.record.lineage import Scope
-from textgrad_lg.record.nodes import echoes, is_pushed, joined, leaves, node_attributes, node_name, quoted
+from textgrad_lg.record.log import PREVIOUS
+from textgrad_lg.record.nodes import (
+    echoes,
+    interrupted_with,
+    is_pushed,
+    joined,
+    leaves,
+    node_attributes,
+    node_name,
+    quoted,
+    stands_for,
+    task_path,
+)
 from textgrad_lg.record.order import step_of, tasks
+from textgrad_lg.record.prompts import pulled_from
 from textgrad_lg.record.routes import Route, choice, choosers, gotos, sender, split_routers
-from textgrad_lg.record.runs import Run
+from textgrad_lg.record.state import INTERRUPT, RESUME, Graph, Pending, enter_step, read
+from textgrad_lg.record.uses import add_uses, link_uses
 from textgrad_lg.record.values import overwrites, same, state_fields, update_fields
 from textgrad_lg.trace import CANDIDATE, Trace
-from textgrad_lg.types import SpanKind
+from textgrad_lg.types import JSON, SpanKind
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from textgrad_lg.record.runs import Run
 
 
 def to_trace(root: Run, *, id: str, example: str | None = None) -> Trace:  # noqa: A002  the name of Trace's field
@@ -27,42 +44,6 @@ def to_trace(root: Run, *, id: str, example: str | None = None) -> Trace:  # noq
     The order of Spans, and so every id, is that of the graph's steps and of its code; timing has no part in it.
     """
     return _Reader(root).read(id, example)
-
-
-@dataclass(slots=True)
-class _Pending:
-    """A write that takes effect when its step ends."""
-
-    channel: str
-    variable: str
-    value: Any
-    new: Any
-    replace: bool
-
-
-@dataclass(slots=True)
-class _Graph:
-    """One graph run while its steps are read.
-
-    Attributes:
-        run: The run.
-        span: The id of its Span.
-        channels: What its tasks write and read.
-        scope: Where the graph was called; None for the outermost.
-        routes: What chose the tasks of the coming step.
-        present: The nodes of the current step.
-        visited: For each node, how many writes there were when it last ran.
-        errors: The ids of the Variables that hold the errors of its nodes, by the exception.
-    """
-
-    run: Run
-    span: str
-    channels: Channels
-    scope: Scope | None
-    routes: list[Route] = field(default_factory=list[Route])
-    present: tuple[str, ...] = ()
-    visited: dict[str, int] = field(default_factory=dict[str, int])
-    errors: dict[int, str] = field(default_factory=dict[int, str])
 
 
 class _Reader:
@@ -101,17 +82,20 @@ class _Reader:
     def _graph(self, run: Run, parent: str | None, scope: Scope | None) -> tuple[dict[str, str], dict[str, str]]:
         """Add a graph run; returns the Variables of its input and of its output, by field."""
         span = self._draft.open(run, SpanKind.GRAPH, run.name or "graph", parent).id
-        graph = _Graph(run, span, Channels(self._convert), scope)
+        graph = Graph(run, span, Channels(self._convert), scope)
         inputs: dict[str, str] = {}
         for name, value in state_fields(run.inputs):
             entered = self._enter(span, name, value, f"input {quoted(name)}", scope)
             inputs[name] = entered
             graph.channels.write(name, entered, value, -1)
+        resumed = isinstance(run.inputs, Command) and "resume" in inputs
+        graph.resume = [inputs["resume"]] if resumed else (scope.reads.get(RESUME, []) if scope else [])
         if any(child.is_node for child in run.children):
             self._steps(graph)
             outputs = self._outputs(graph)
         else:
             inner = Scope({name: [entered] for name, entered in inputs.items()})
+            add_uses(self._draft, run, span, inner)
             self._children(run, run.children, span, inner)
             outputs = {
                 name: self._write(span, name, value, f"output {quoted(name)}", inner)
@@ -123,11 +107,13 @@ class _Reader:
             scope.products += outputs.values()
         return inputs, outputs
 
-    def _steps(self, graph: _Graph) -> None:
+    def _steps(self, graph: Graph) -> None:
         for step in tasks([child for child in graph.run.children if child.is_node]):
             graph.present = tuple(node_name(task[0]) for task in step)
+            number = step_of(step[0][0])
+            enter_step(graph, number, step[0][0].metadata)
             routes: list[Route] = []
-            writes: list[_Pending] = []
+            writes: list[Pending] = []
             visits: dict[str, int] = {}
             for task in step:
                 name = node_name(task[0])
@@ -141,16 +127,16 @@ class _Reader:
                 writes += made
                 routes += chosen
                 visits[name] = graph.channels.count
-            number = step_of(step[0][0])
             for at in writes:
                 graph.channels.write(at.channel, at.variable, at.value, number, new=at.new, replace=at.replace)
             graph.visited |= visits
             graph.routes = routes
+            graph.resume = []
 
-    def _outputs(self, graph: _Graph) -> dict[str, str]:
+    def _outputs(self, graph: Graph) -> dict[str, str]:
         outputs: dict[str, str] = {}
         for name, value in state_fields(graph.run.outputs):
-            writes = graph.channels.read(name, value) or self._preloaded(graph, name, value)
+            writes = read(self._draft, graph, name, value)
             known = self._convert.json(value, f"output `{name}`")
             outputs[name] = self._lineage.add(
                 dotted(graph.span, "out", name), known, f"output {quoted(name)}", span=graph.span
@@ -158,7 +144,7 @@ class _Reader:
             self._lineage.carry(outputs[name], graph.span, [at.variable for at in writes])
         return outputs
 
-    def _failure(self, graph: _Graph) -> dict[str, str]:
+    def _failure(self, graph: Graph) -> dict[str, str]:
         """The output of a graph that raised: the error, linked to the node that raised it, so that blame has a start."""
         text = error_text(graph.run) or ""
         name = self._lineage.add(f"{graph.span}.out.error", text, "error of the run", span=graph.span)
@@ -167,39 +153,35 @@ class _Reader:
             self._lineage.link(source, name, graph.span, "value")
         return {"error": name}
 
-    def _preloaded(self, graph: _Graph, name: str, value: Any) -> list[Write]:
-        """What a channel held before the run: from a checkpoint, or a default. Nothing for what is empty."""
-        if value is None or (isinstance(value, (str, list, dict, int, float)) and not value):
-            return []
-        known = self._convert.json(value, f"state `{name}`")
-        variable = self._lineage.add(dotted(graph.span, "in", name), known, f"state `{name}`, there before the run")
-        graph.channels.write(name, variable, value, -1)
-        return graph.channels.read(name, value)
-
     # Nodes
 
-    def _node(
-        self, run: Run, graph: _Graph, visit: int | None, *, last: bool
-    ) -> tuple[int, list[_Pending], list[Route]]:
+    def _node(self, run: Run, graph: Graph, visit: int | None, *, last: bool) -> tuple[int, list[Pending], list[Route]]:
         """Add one attempt at a task; returns its visit, what it wrote and what it chose to run next."""
         name = node_name(run)
-        span = self._draft.open(
-            run, SpanKind.NODE, name, graph.span, attributes=node_attributes(run, self._convert), visit=visit
-        )
+        span = self._draft.open(run, SpanKind.NODE, name, graph.span, attributes=self._told(run), visit=visit)
         chosen_by: list[Route]
+        handled = stands_for(run)
         if is_pushed(run):
             sent = sender(graph.routes, run, name)
             chosen_by = [sent] if sent else []
             scope = self._pushed(run, graph, span.id, sent)
         else:
-            chosen_by = choosers(graph.routes, name, graph.present)
+            chosen_by = choosers(graph.routes, str(handled[1]) if handled else name, graph.present)
             scope = self._pulled(run, graph, name)
+        if graph.resume:
+            scope.reads[RESUME] = graph.resume
+        if handled is not None and handled in graph.failures:
+            scope.reads["error"] = [graph.failures[handled]]
+        add_uses(self._draft, run, span.id, scope)
         own, _ = split_routers(run)
         self._children(run, own, span.id, scope)
         if failed(run) and last:
-            error = self._lineage.add(f"{span.id}.error", error_text(run) or "", f"error of `{name}`", span=span.id)
-            self._lineage.explain(error, span.id, scope)
-            graph.errors[id(run.error)] = error
+            graph.errors[id(run.error)] = graph.failures[task_path(run)] = self._error(run, span.id, scope)
+        asked = interrupted_with(run)
+        if asked:
+            question = self._write(span.id, INTERRUPT, asked, f"what `{name}` asked a person", scope)
+            if graph.scope is not None:
+                graph.scope.products.append(question)
         if not last:
             return span.visit, [], []
         writes = self._writes(run, graph, span.id, scope)
@@ -210,14 +192,30 @@ class _Reader:
                 self._lineage.link(route.variable, made, span.id, "control", CANDIDATE)
         return span.visit, writes, routes + self._routers(run, graph, span.id, written, scope)
 
-    def _pulled(self, run: Run, graph: _Graph, name: str) -> Scope:
+    def _told(self, run: Run) -> dict[str, JSON]:
+        """What is said about a task. Its triggers are the same in each turn of a loop, and then one object."""
+        told = node_attributes(run, self._convert)
+        triggers = cast("list[JSON]", told["triggers"])
+        return {**told, "triggers": self._draft.once(triggers, ("triggers", *map(str, triggers)))}
+
+    def _error(self, run: Run, span: str, scope: Scope) -> str:
+        """Add the exception of a node or `@task` that failed for good."""
+        text = error_text(run) or ""
+        told = text.partition(": ")[2] or None
+        error = self._lineage.add(f"{span}.error", text, f"error of `{node_name(run)}`", span=span, new=told)
+        self._lineage.explain(error, span, scope)
+        return error
+
+    def _pulled(self, run: Run, graph: Graph, name: str) -> Scope:
         """The scope of a task that read its graph's channels."""
         values = dict(state_fields(run.inputs))
+        if PREVIOUS in run.extra:
+            values[PREVIOUS] = run.extra[PREVIOUS]
         reads: dict[str, list[str]] = {}
         fresh: set[str] = set()
         since = graph.visited.get(name, -1)
         for channel, value in values.items():
-            writes = graph.channels.read(channel, value) or self._preloaded(graph, channel, value)
+            writes = read(self._draft, graph, channel, value)
             reads[channel] = [at.variable for at in writes]
             # What only might have been used is linked once in a loop, at the first visit after it was written: else a
             # long loop over a growing list would have as many such edges as the square of its length.
@@ -225,7 +223,7 @@ class _Reader:
             fresh |= recent | {at.variable for at in writes if at.order >= since}
         return Scope(reads, fresh=frozenset(fresh), values=values)
 
-    def _pushed(self, run: Run, graph: _Graph, span: str, sent: Route | None) -> Scope:
+    def _pushed(self, run: Run, graph: Graph, span: str, sent: Route | None) -> Scope:
         """The scope of a task that was handed a value of its own by `Send`."""
         names = sent.sources if sent else tuple(at.variable for at in graph.channels.latest())
         origin = Scope({"": list(names)})
@@ -235,7 +233,7 @@ class _Reader:
         }
         return Scope(reads, values=dict(state_fields(run.inputs)))
 
-    def _writes(self, run: Run, graph: _Graph, span: str, scope: Scope) -> list[_Pending]:
+    def _writes(self, run: Run, graph: Graph, span: str, scope: Scope) -> list[Pending]:
         leaving = leaves(run)
         source = run.handoff if run.handoff is not None else run.outputs
         if run.handoff is None and run.error is not None:
@@ -244,12 +242,12 @@ class _Reader:
         for name, value in update_fields(source):
             values.setdefault(name, []).append(value)
         echo = echoes(run, values, scope)
-        found: list[_Pending] = []
+        found: list[Pending] = []
         for name, parts in values.items():
             replace, value = overwrites(parts[-1]) if len(parts) == 1 else (False, joined(parts))
             if echo and name in scope.values and same(value, scope.values[name]):
                 continue
-            new = graph.channels.new(name, value, scope.values.get(name))
+            new = value if replace else graph.channels.new(name, value, scope.values.get(name))
             role = f"channel `{name}` written by `{node_name(run)}`" if name else f"written by `{node_name(run)}`"
             variable = self._write(span, name, value, role, scope, new=new)
             if leaving:
@@ -257,7 +255,7 @@ class _Reader:
                 if graph.scope is not None:
                     graph.scope.products.append(variable)
             else:
-                found.append(_Pending(name, variable, value, new, replace))
+                found.append(Pending(name, variable, value, new, replace))
         return found
 
     def _goto(self, run: Run, span: str, scope: Scope, written: dict[str, str]) -> list[Route]:
@@ -273,7 +271,7 @@ class _Reader:
         sources = (*written.values(), *scope.products, *scope.given())
         return [Route(name, *choice(targets), tuple(dict.fromkeys(sources)))]
 
-    def _routers(self, run: Run, graph: _Graph, span: str, written: dict[str, str], scope: Scope) -> list[Route]:
+    def _routers(self, run: Run, graph: Graph, span: str, written: dict[str, str], scope: Scope) -> list[Route]:
         """The routers of the conditional edges that leave a node. They read the state with the node's writes in it."""
         routes: list[Route] = []
         _, routers = split_routers(run)
@@ -289,9 +287,10 @@ class _Reader:
                 elif before is not None:
                     reads[channel] = before
                 else:
-                    writes = graph.channels.read(channel, value) or self._preloaded(graph, channel, value)
+                    writes = read(self._draft, graph, channel, value)
                     reads[channel] = [at.variable for at in writes]
             inner = Scope(reads, fresh=scope.fresh and scope.fresh | frozenset(written.values()), values=values)
+            add_uses(self._draft, router, own.id, inner)
             self._children(router, router.children, own.id, inner)
             if router.error is not None or router.end is None:
                 continue
@@ -306,12 +305,16 @@ class _Reader:
         """Add what ran inside a run. LangChain's own plumbing is left out, and what ran inside that is not."""
         # A `@task` that was tried again has the same namespace again.
         final = {child.namespace: child for child in children if child.is_node}
+        visits: dict[str, int] = {}
         todo = self._draft.arranged(run, children)[::-1]
         while todo:
             child = todo.pop()
             if child.is_node:
-                self._task(child, parent, scope, last=final.get(child.namespace) is child)
+                last = final.get(child.namespace) is child
+                visit = visits.get(child.namespace)
+                visits[child.namespace] = self._task(child, parent, scope, visit, last=last)
             elif child.kind == "chain" and not any(inner.is_node for inner in child.children):
+                add_uses(self._draft, child, parent, scope)
                 todo += self._draft.arranged(child)[::-1]
             else:
                 self._child(child, parent, scope)
@@ -323,27 +326,43 @@ class _Reader:
                 scope.products += [made] if made else []
             case "tool" | "retriever":
                 call = open_tool(self._draft, run, parent, scope)
+                used = add_uses(self._draft, run, call.span.id, call.scope)
                 self._children(run, run.children, call.span.id, call.scope)
                 made = close_tool(self._draft, run, call)
+                link_uses(self._draft, used, made, call.span.id, call.scope)
                 scope.products += [made] if made else []
             case "prompt":
                 variables = self._convert.json(run.inputs, f"variables of `{run.name}`")
-                self._draft.template[id(run.parent)] = variables
+                pulled = pulled_from(run.metadata)
+                self._draft.template[id(run.parent)] = {
+                    "template_variables": variables,
+                    **({"template_source": pulled} if pulled else {}),
+                }
+                add_uses(self._draft, run, parent, scope)
             case _:
                 self._graph(run, parent, scope)
 
-    def _task(self, run: Run, parent: str | None, scope: Scope, *, last: bool) -> None:
-        """Add a `@task` of the functional API: its arguments come from the code that called it, not from channels."""
+    def _task(self, run: Run, parent: str | None, scope: Scope, visit: int | None, *, last: bool) -> int:
+        """Add one attempt at a `@task` of the functional API; returns its visit.
+
+        Its arguments come from the code that called it, not from channels.
+        """
         name = node_name(run)
-        span = self._draft.open(run, SpanKind.NODE, name, parent, attributes=node_attributes(run, self._convert)).id
+        opened = self._draft.open(run, SpanKind.NODE, name, parent, attributes=self._told(run), visit=visit)
+        span = opened.id
         reads = {
             field: [self._enter(span, field, value, f"argument `{field}` of `{name}`", scope)]
             for field, value in state_fields(run.inputs)
         }
         inner = Scope(reads)
+        add_uses(self._draft, run, span, inner)
         self._children(run, run.children, span, inner)
         if last and run.error is None and run.end is not None:
             scope.products.append(self._write(span, "", run.outputs, f"result of `{name}`", inner))
+        elif last and failed(run):
+            # The code that called it may have gone on with something else instead.
+            scope.products.append(self._error(run, span, inner))
+        return opened.visit
 
     def _enter(self, span: str, name: str, value: Any, role: str, scope: Scope | None) -> str:
         """Add a value that enters a graph, task or node from `scope`."""

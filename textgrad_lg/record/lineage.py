@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from textgrad_lg.record.evidence import Facts, confirm
+from textgrad_lg.record.evidence import SHORTEST, Facts, confirm, normal
 from textgrad_lg.trace import CANDIDATE, CONFIRMED, Edge
 from textgrad_lg.types import JSON
 from textgrad_lg.variable import Variable
@@ -70,6 +70,7 @@ class Lineage:
         self._facts: dict[str, Facts] = {}
         self._place: dict[str, int] = {}
         self._edges: dict[str, dict[str, Edge]] = {}
+        self._roles: dict[str, str] = {}
 
     def add(
         self, name: str, value: JSON, role: str, *, span: str | None = None, site: Site | None = None, new: JSON = None
@@ -91,7 +92,7 @@ class Lineage:
         while taken in self.variables:
             taken, again = f"{name}.{again}", again + 1
         self._place[taken] = len(self.variables)
-        self.variables[taken] = Variable(taken, value, role, span, site)
+        self.variables[taken] = Variable(taken, value, self._roles.setdefault(role, role), span, site)
         self._facts[taken] = Facts(value if new is None else new)
         return taken
 
@@ -138,7 +139,7 @@ class Lineage:
         if carried:
             self.link(carried[-1], target, span, "value")
             return
-        products = self.known(scope.products, facts, field, both=True)
+        products = self._exact(scope.products, target) or self.known(scope.products, facts, field, both=True)
         for source in scope.products:
             if source in products:
                 self.link(source, target, span, products[source])
@@ -171,15 +172,38 @@ class Lineage:
             self.carry(target, span, same)
             scope.mark(same)
             return list(same)
-        known = self.known(scope.visible(), self._facts[target], both=True)
+        visible = scope.visible()
+        known = self._exact(visible, target) or self.known(visible, self._facts[target], both=True)
         for source, via in known.items():
             self.link(source, target, span, via)
         scope.mark(known)
         # What is empty was made from nothing.
         if not known and self.variables[target].value not in (None, "", [], {}):
-            for source in scope.visible():
+            for source in visible:
                 self.link(source, target, span, "channel", CANDIDATE)
         return list(known)
+
+    def _exact(self, sources: Sequence[str], target: str) -> dict[str, str]:
+        """Those of `sources` that the target is equal to, or is put together from, and how that is known.
+
+        They come before all else that the target quotes, or is quoted in: a text that was handed on as it is stands in
+        what others made of it as well.
+        """
+        value = self.variables[target].value
+        found = self._equal(sources, value)
+        if not found and isinstance(value, (list, dict)) and "content" not in value:
+            parts = [self._equal(sources, at) for at in (value.values() if isinstance(value, dict) else value)]
+            found = [name for part in parts for name in part] if all(parts) else []
+        facts = self._facts[target]
+        return {name: confirm(self._facts[name], facts, both=True) or "value" for name in found}
+
+    def _equal(self, sources: Sequence[str], value: JSON) -> list[str]:
+        if isinstance(value, str):
+            text = normal(value)
+            return [name for name in sources if self._facts[name].only == text] if len(text) >= SHORTEST else []
+        # Numbers, and what is empty, are equal by coincidence.
+        telling = isinstance(value, (list, dict)) and bool(value)
+        return [name for name in sources if self.variables[name].value == value] if telling else []
 
     def carry(self, target: str, span: str, sources: Iterable[str]) -> None:
         """Link a value that is passed on as it was read to all that is in it."""

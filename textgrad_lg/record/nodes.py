@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from textgrad_lg.record.runs import Run
 
 
+_HANDLER = "node_error_handler"
+
+
 def quoted(name: str) -> str:
     """A field's name, for the role of a Variable."""
     return f"`{name}`" if name else "value"
@@ -35,16 +38,34 @@ def node_attributes(run: Run, convert: Converter) -> dict[str, JSON]:
         "step": step_of(run),
         "triggers": [str(trigger) for trigger in cast("Sequence[Any]", triggers)],
     }
-    if isinstance(run.error, GraphInterrupt):
-        raised: Any = run.error.args[0] if run.error.args else ()
-        attributes["interrupt"] = convert.json([getattr(at, "value", None) for at in raised], "interrupt")
+    asked = interrupted_with(run)
+    if asked is not None:
+        attributes["interrupt"] = convert.json(asked, "interrupt")
     return attributes
 
 
 def is_pushed(run: Run) -> bool:
     """Whether a task was handed a value of its own by `Send`."""
-    path = run.metadata.get("langgraph_path") or ("",)
-    return path[0] == "__pregel_push"
+    return task_path(run)[0] == "__pregel_push"
+
+
+def task_path(run: Run) -> tuple[object, ...]:
+    """LangGraph's path of a task, as `("__pregel_pull", "plan")`."""
+    return tuple(cast("Sequence[object]", run.metadata.get("langgraph_path") or ("",)))
+
+
+def stands_for(run: Run) -> tuple[object, ...] | None:
+    """The path of the failed task that a task is the error handler of; None for every other task."""
+    path = task_path(run)
+    return path[: path.index(_HANDLER)] if _HANDLER in path else None
+
+
+def interrupted_with(run: Run) -> list[Any] | None:
+    """What a node interrupted its run with, for a person to answer; None where it did not."""
+    if not isinstance(run.error, GraphInterrupt):
+        return None
+    raised: Any = run.error.args[0] if run.error.args else ()
+    return [getattr(at, "value", None) for at in raised]
 
 
 def leaves(run: Run) -> bool:

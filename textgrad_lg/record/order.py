@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
+from textgrad_lg.record.log import Reply
 from textgrad_lg.record.values import Converter, canonical
 from textgrad_lg.types import JSON
 from textgrad_lg.variable import leaf_texts
@@ -118,11 +119,7 @@ def _made(run: Run, convert: Converter) -> list[str]:
 
 def reply_of(run: Run) -> Any:
     """The message, or for the older models the text, that a model call gave; None where it gave nothing."""
-    generations: Any = getattr(run.outputs, "generations", None)
-    if not generations or not generations[0]:
-        return None
-    first: Any = generations[0][0]
-    return getattr(first, "message", None) or getattr(first, "text", None)
+    return run.outputs.message if isinstance(run.outputs, Reply) else None
 
 
 def _without_ids(value: JSON) -> JSON:

@@ -71,7 +71,8 @@ def sender(routes: Sequence[Route], run: Run, name: str) -> Route | None:
     """The route that pushed the value which a task was given, or None if that was not seen."""
     sends = [(route, send) for route in routes for send in route.sends]
     for route, send in sends:
-        if send.arg is run.raw:
+        # A route keeps what it sent, so no other object has its id meanwhile.
+        if id(send.arg) == run.raw:
             return route
     # A value that LangGraph coerced to the node's own schema is another object; then its place among the sends counts.
     path = run.metadata.get("langgraph_path") or ()

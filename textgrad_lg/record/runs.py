@@ -1,26 +1,20 @@
-"""What the recorder keeps while a graph runs: one `Run` for each callback, with references and no conversion."""
+"""The runs of one recording as a tree: what LangChain's callbacks told, put together when the Trace is read."""
 
 from __future__ import annotations
 
-import asyncio
-import threading
-from collections.abc import Callable, Mapping, Sequence
-from contextvars import ContextVar
-from dataclasses import dataclass, field, is_dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
+from weakref import ReferenceType, ref
 
-from langchain_core.callbacks import BaseCallbackHandler
-from langchain_core.messages import BaseMessage
-from langchain_core.outputs import LLMResult
-from langgraph.errors import ParentCommand
-from langgraph.types import Command
-from pydantic import BaseModel
-from typing_extensions import override
+from textgrad_lg.record.log import CALL, END, PREVIOUS, TASK, Failed, Fork, Previous, Said, Used, id_text
 
 if TYPE_CHECKING:
-    from uuid import UUID
+    from textgrad_lg.record.log import Log
+    from textgrad_lg.record.uses import Use
 
-    from langchain_core.documents import Document
+_NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(slots=True, eq=False)
@@ -38,42 +32,41 @@ class Lane:
     count: int = 0
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class Run:
     """One run as the callbacks told it. Values are references; see `snapshot` for what is copied.
 
     Attributes:
-        id: LangChain's run id.
+        id: LangChain's run id as text.
         kind: "chain", "prompt", "llm", "tool" or "retriever".
         name: The run's name; may be empty.
-        parent: The enclosing run; None for the outermost.
+        enclosing: A weak reference to the enclosing run, see `parent`; None for the outermost.
         metadata: What LangGraph and the user attached.
         tags: LangGraph's `graph:step:<n>` and `seq:step:<n>` among them.
         inputs: What it was given.
-        raw: The very object it was given.
+        raw: The `id()` of the very object it was given, which is not kept: what it holds would be kept with it.
         extra: `invocation_params`, `tool_call_id`, `description` and the like.
         start: The clock's time, in seconds.
-        place: The thread and the asyncio task that started it.
         lane: The lane of its parent that it belongs to.
         main: The lane of its own children that were started where it was.
         children: In the order of arrival, which depends on timing where there is concurrency.
         end: The clock's time, in seconds; None while it runs.
-        outputs: What it returned.
+        outputs: What it returned; of a model call the `Reply`.
         error: What it raised, control flow included.
         handoff: The `Command` that it raised to its parent graph, as it was then: LangGraph readdresses it later.
+        uses: The prompts held by name that its own code used, in the order of arrival.
     """
 
     id: str
     kind: str
     name: str
-    parent: Run | None
+    enclosing: ReferenceType[Run] | None
     metadata: Mapping[str, Any]
     tags: Sequence[str]
     inputs: Any
-    raw: Any
+    raw: int
     extra: Mapping[str, Any]
     start: float
-    place: tuple[int, int]
     lane: Lane
     main: Lane = field(default_factory=Lane)
     children: list[Run] = field(default_factory=list["Run"])
@@ -81,6 +74,16 @@ class Run:
     outputs: Any = None
     error: BaseException | None = None
     handoff: Any = None
+    uses: list[Use] = field(default_factory=list["Use"])
+
+    @property
+    def parent(self) -> Run | None:
+        """The enclosing run, which is there as long as the outermost is; None for the outermost.
+
+        Held weakly, so that runs are no cycle: they go when the last to hold them goes, and not when the garbage
+        collector comes round, which would have to look at each of them.
+        """
+        return None if self.enclosing is None else self.enclosing()
 
     @property
     def namespace(self) -> str:
@@ -90,295 +93,69 @@ class Run:
     @property
     def is_node(self) -> bool:
         """Whether this run is a task of a graph: a node, or a `@task` of the functional API."""
-        inherited = self.parent.namespace if self.parent else ""
+        parent = self.parent
+        inherited = parent.namespace if parent is not None else ""
         return self.kind == "chain" and self.namespace not in ("", inherited)
 
 
-# The lane that the current context is in: whose children, where they were started, and the lane itself. A context copied
-# for a new thread or task carries it along, which is how a fork is noticed.
-_LANE: ContextVar[tuple[Run, tuple[int, int], Lane] | None] = ContextVar("textgrad_lg_lane", default=None)
-
-
-class RunLog(BaseCallbackHandler):
-    """The callback handler: notes each run and nothing more.
-
-    Not a `BaseTracer`: LangGraph redacts what tracers get. `run_inline` keeps it out of the executor in async graphs,
-    where every event would otherwise be a thread hop.
-
-    Args:
-        clock: Gives the time in seconds.
-        started: Called with each outermost run, and the id of the run around it that is not known here, if any.
-    """
-
-    run_inline = True
-
-    def __init__(self, clock: Callable[[], float], started: Callable[[Run, UUID | None], None]) -> None:
-        super().__init__()
-        self.runs: dict[UUID, Run] = {}
-        self.closed = False
-        self._clock = clock
-        self._started = started
-
-    def close(self) -> None:
-        """Forget all runs and take no more events."""
-        self.closed = True
-        self.runs = {}
-
-    @override
-    def on_chain_start(
-        self,
-        serialized: dict[str, Any] | None,
-        inputs: Any,
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        kind = "prompt" if kwargs.get("run_type") == "prompt" else "chain"
-        self._start(
-            kind,
-            _name(serialized, kwargs),
-            inputs,
-            {},
-            run_id=run_id,
-            parent_run_id=parent_run_id,
-            tags=tags,
-            metadata=metadata,
-        )
-
-    @override
-    def on_chat_model_start(
-        self,
-        serialized: dict[str, Any] | None,
-        messages: list[list[BaseMessage]],
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        sent = list(messages[0]) if messages else []
-        self._start(
-            "llm",
-            _name(serialized, kwargs),
-            sent,
-            kwargs,
-            run_id=run_id,
-            parent_run_id=parent_run_id,
-            tags=tags,
-            metadata=metadata,
-        )
-
-    @override
-    def on_llm_start(
-        self,
-        serialized: dict[str, Any] | None,
-        prompts: list[str],
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self._start(
-            "llm",
-            _name(serialized, kwargs),
-            list(prompts),
-            kwargs,
-            run_id=run_id,
-            parent_run_id=parent_run_id,
-            tags=tags,
-            metadata=metadata,
-        )
-
-    @override
-    def on_tool_start(
-        self,
-        serialized: dict[str, Any] | None,
-        input_str: str,
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        inputs: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        given = input_str if inputs is None else inputs
-        extra = {**kwargs, "description": (serialized or {}).get("description")}
-        self._start(
-            "tool",
-            _name(serialized, kwargs),
-            given,
-            extra,
-            run_id=run_id,
-            parent_run_id=parent_run_id,
-            tags=tags,
-            metadata=metadata,
-        )
-
-    @override
-    def on_retriever_start(
-        self,
-        serialized: dict[str, Any] | None,
-        query: str,
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None = None,
-        tags: list[str] | None = None,
-        metadata: dict[str, Any] | None = None,
-        **kwargs: Any,
-    ) -> None:
-        self._start(
-            "retriever",
-            _name(serialized, kwargs),
-            query,
-            {},
-            run_id=run_id,
-            parent_run_id=parent_run_id,
-            tags=tags,
-            metadata=metadata,
-        )
-
-    @override
-    def on_chain_end(self, outputs: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        self._end(run_id, outputs)
-
-    @override
-    def on_llm_end(self, response: LLMResult, *, run_id: UUID, **kwargs: Any) -> None:
-        self._end(run_id, response)
-
-    @override
-    def on_tool_end(self, output: Any, *, run_id: UUID, **kwargs: Any) -> None:
-        self._end(run_id, output)
-
-    @override
-    def on_retriever_end(self, documents: Sequence[Document], *, run_id: UUID, **kwargs: Any) -> None:
-        self._end(run_id, documents)
-
-    @override
-    def on_chain_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        self._end(run_id, None, error)
-
-    @override
-    def on_llm_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        self._end(run_id, kwargs.get("response"), error)
-
-    @override
-    def on_tool_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        self._end(run_id, None, error)
-
-    @override
-    def on_retriever_error(self, error: BaseException, *, run_id: UUID, **kwargs: Any) -> None:
-        self._end(run_id, None, error)
-
-    def _start(
-        self,
-        kind: str,
-        name: str,
-        inputs: Any,
-        extra: Mapping[str, Any],
-        *,
-        run_id: UUID,
-        parent_run_id: UUID | None,
-        tags: list[str] | None,
-        metadata: dict[str, Any] | None,
-    ) -> None:
-        if self.closed:
-            return
-        parent = self.runs.get(parent_run_id) if parent_run_id is not None else None
-        place = _place()
-        run = Run(
-            str(run_id),
-            kind,
-            name,
-            parent,
-            metadata or {},
-            tags or (),
-            snapshot(inputs),
-            inputs,
-            extra,
-            self._clock(),
-            place,
-            Lane() if parent is None else _lane(parent, place),
-        )
-        self.runs[run_id] = run
-        if parent is None:
-            self._started(run, parent_run_id)
+def to_run(log: Log) -> Run:
+    """The outermost run of a log, with all that ran inside it."""
+    runs: dict[int | str, Run] = {}
+    lanes: dict[Fork, Lane] = {}
+    # A copy: what was left running in the background may still note something.
+    for note in log.notes[:]:
+        if isinstance(note, Used):
+            runs[note.run].uses.append(note.use)
+        elif isinstance(note, Previous):
+            run = runs[note.run]
+            run.extra = {**run.extra, PREVIOUS: note.value}
+        elif isinstance(note, Failed):
+            run = runs[note.run]
+            if run.end is None:
+                run.outputs, run.end, run.error, run.handoff = note.outputs, note.end, note.error, note.handoff
+        elif len(note) == END:
+            run = runs[note[0]]
+            # What ended twice, as a chain that raised in its last callback, ended the first time.
+            if run.end is None:
+                _, run.outputs, run.end = note
         else:
-            parent.children.append(run)
-
-    def _end(self, run_id: UUID, outputs: Any, error: BaseException | None = None) -> None:
-        run = self.runs.get(run_id)
-        if run is None or run.end is not None:
-            return
-        run.outputs = snapshot(outputs)
-        run.error = error
-        if isinstance(error, ParentCommand):
-            run.handoff = cast("Any", error).args[0]
-        # Last: whoever sees an end sees all of the run.
-        run.end = self._clock()
-
-
-def snapshot(value: Any) -> Any:
-    """A copy of a state's or update's own fields, and of the lists and dicts directly in them.
-
-    Nodes change their state in place (`state["notes"].append(...)`), so what they were given must be kept apart from
-    what they made of it. Anything deeper, and every message, is a reference: copying that would cost more than running
-    many a node, and changing it in place is an error in LangGraph as well.
-    """
-    if isinstance(value, dict):
-        return {key: _copy(item) for key, item in cast("dict[Any, Any]", value).items()}
-    if isinstance(value, list):
-        return [_copy(item) for item in cast("list[Any]", value)]
-    if isinstance(value, (BaseMessage, LLMResult, Command)):
-        return cast("Any", value)
-    if isinstance(value, BaseModel):
-        # Not `value.model_copy`, which a user's class may have overridden.
-        return BaseModel.model_copy(value, update={key: _copy(item) for key, item in value.__dict__.items()})
-    if is_dataclass(value) and not isinstance(value, type):
-        # A mapping and not a copy: `__post_init__` and `init=False` stand in the way of copying.
-        return {key: _copy(getattr(value, key)) for key in value.__dataclass_fields__ if hasattr(value, key)}
-    return value
+            key, around, kind, name, told, tags, inputs, raw, extra, start, fork = note
+            parent = runs.get(around) if runs else None
+            runs[key] = run = Run(
+                id_text(key),
+                kind,
+                name or "",
+                None if parent is None else ref(parent),
+                _metadata(kind, told),
+                tags or (),
+                [_message(at) for at in inputs] if kind == "llm" else inputs,
+                raw,
+                {"invocation_params": extra} if kind == "llm" else extra or _NOTHING,
+                start,
+                Lane() if parent is None else _lane(parent, fork, lanes),
+            )
+            if parent is not None:
+                parent.children.append(run)
+    return next(iter(runs.values()))
 
 
-def _copy(value: Any) -> Any:
-    if isinstance(value, list):
-        return list(cast("list[Any]", value))
-    if isinstance(value, dict):
-        return dict(cast("dict[Any, Any]", value))
-    return value
+def _message(sent: Any) -> Any:
+    return sent.kind(sent.text) if isinstance(sent, Said) else sent
 
 
-def _place() -> tuple[int, int]:
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        task = None
-    return threading.get_ident(), 0 if task is None else id(task)
+def _metadata(kind: str, told: Any) -> Mapping[str, Any]:
+    if isinstance(told, tuple):
+        # Of a chain that is no task, it is only the first.
+        return dict(zip(TASK if kind == "chain" else CALL, cast("tuple[Any, ...]", told), strict=False))
+    return told or _NOTHING
 
 
-def _lane(parent: Run, place: tuple[int, int]) -> Lane:
-    """The lane of `parent` that a run started now, at `place`, belongs to."""
-    if place == parent.place:
-        lane = parent.main
-    else:
-        current = _LANE.get()
-        inherited = current if current is not None and current[0] is parent else None
-        if inherited is not None and inherited[1] == place:
-            lane = inherited[2]
-        else:
-            base = parent.main if inherited is None else inherited[2]
-            lane = Lane(base, base.count)
-            _LANE.set((parent, place, lane))
+def _lane(parent: Run, fork: Fork | None, lanes: dict[Fork, Lane]) -> Lane:
+    """The lane of `parent` that a run belongs to which was noted now."""
+    lane = parent.main if fork is None else lanes.get(fork)
+    if lane is None:
+        assert fork is not None
+        base = parent.main if fork.base is None else lanes[fork.base]
+        lanes[fork] = lane = Lane(base, base.count)
     lane.count += 1
     return lane
-
-
-def _name(serialized: Mapping[str, Any] | None, kwargs: Mapping[str, Any]) -> str:
-    name = kwargs.get("name") or (serialized or {}).get("name") or ""
-    return str(name)

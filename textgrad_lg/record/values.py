@@ -38,6 +38,7 @@ class Converter:
 
     def __init__(self) -> None:
         self.warnings: dict[str, None] = {}
+        self._texts: dict[str, str] = {}
         # By identity: the same message object stands in the state of every later step. The object is kept beside its
         # JSON so that its id is not given to another meanwhile.
         self._messages: dict[int, tuple[BaseMessage, dict[str, JSON]]] = {}
@@ -129,13 +130,18 @@ class Converter:
         return found
 
     def _text(self, text: str, where: str) -> str:
+        # Each text once: nodes fill the same template, and read the same word, again and again.
         text = str(text)
+        text = self._texts.setdefault(text, text)
         if text.isascii():
             return text
-        clean = text.encode("utf-8", "replace").decode()
-        if clean != text:
+        try:
+            text.encode()
+        except UnicodeEncodeError:
             self._warn(f"{where}: lone surrogates, which UTF-8 cannot hold, became question marks")
-        return clean
+            return text.encode("utf-8", "replace").decode()
+        # The very object: a Trace is not to hold a large document once for each node that read it.
+        return text
 
     def _marker(self, value: Any, where: str, why: str, marker: str | None = None) -> str:
         # The type's name and not its repr: a repr may hold an address, which differs from run to run.

@@ -15,7 +15,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult, Generation
 from pydantic import PrivateAttr
 from typing_extensions import override
 
-from textgrad_lg.record.calls import REPLAYED
+from textgrad_lg.record.log import REPLAYED
 from textgrad_lg.replay.book import Asked, Book
 from textgrad_lg.replay.keys import NoKey, lane, model_key
 from textgrad_lg.replay.values import NoForm, reply_from_json, reply_to_json

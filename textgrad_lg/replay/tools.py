@@ -25,7 +25,7 @@ from typing_extensions import override
 from textgrad_lg.errors import ReplayError
 from textgrad_lg.overlay.chatmodel import Wrappers
 from textgrad_lg.overlay.scope import surroundings
-from textgrad_lg.record.calls import REPLAYED
+from textgrad_lg.record.log import REPLAYED
 from textgrad_lg.replay.book import Asked, Book
 from textgrad_lg.replay.keys import NoKey, arguments, lane, renamed, tool_key
 from textgrad_lg.replay.values import NoForm, error_from_json, error_to_json, output_from_json, output_to_json

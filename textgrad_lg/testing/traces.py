@@ -26,6 +26,7 @@ class TraceBuilder:
         self._variables: list[Variable] = []
         self._edges: list[Edge] = []
         self._inputs: dict[str, str] = {}
+        self._visits: dict[tuple[SpanKind, str, tuple[str, ...]], int] = {}
 
     def input(self, field: str, value: JSON) -> str:
         """Add a field of the run's input; returns its Variable's id."""
@@ -89,7 +90,8 @@ class TraceBuilder:
         )
 
     def _span(self, kind: SpanKind, name: str, parent: str, path: tuple[str, ...]) -> str:
-        visit = sum(span.name == name and span.path == path and span.kind == kind for span in self._spans)
+        visit = self._visits.get((kind, name, path), 0)
+        self._visits[kind, name, path] = visit + 1
         self._spans.append(Span(f"s{len(self._spans)}", kind, name, parent, path, visit))
         return self._spans[-1].id
 
