@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _BRACED = re.compile(r"\{([A-Za-z_][A-Za-z0-9_.]*)\}")
+_WORDS, _LENGTH = 4, 16
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +56,11 @@ class Template:
         """Twelve hex digits of the content, demonstrations included."""
         content = json.dumps([self.text, self.slots, [[d.inputs, d.output] for d in self.demos]], ensure_ascii=False)
         return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:12]
+
+    @property
+    def telling(self) -> bool:
+        """Whether its constants are four words and 16 characters or more: enough to know a text by that it gave."""
+        return _telling(self.text, self.slots)
 
     def match(self, rendered: str) -> dict[str, str] | None:
         """The slot values with which this Template gives `rendered`, or None if it cannot."""
@@ -100,6 +106,12 @@ class Template:
 @lru_cache(maxsize=1024)
 def _slot_pattern(slots: tuple[str, ...]) -> re.Pattern[str]:
     return re.compile(r"\{(" + "|".join(re.escape(slot) for slot in slots) + r")\}")
+
+
+@lru_cache(maxsize=1024)
+def _telling(text: str, slots: tuple[str, ...]) -> bool:
+    constant = _slot_pattern(slots).sub(" ", text) if slots else text
+    return len(constant) >= _LENGTH and len(re.findall(r"[^\W\d_]{2,}", constant)) >= _WORDS
 
 
 @lru_cache(maxsize=1024)

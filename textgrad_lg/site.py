@@ -92,10 +92,11 @@ def call_path(metadata: Mapping[str, Any] | None) -> tuple[tuple[str, ...], str 
 
 
 def prompt_messages(messages: Sequence[BaseMessage]) -> list[tuple[int, str]]:
-    """The messages of one call that were written by the graph's author and did not come from state.
+    """The messages of one call that may have been written by the graph's author.
 
     LangGraph gives each message an id when it is written to state, and each model reply carries one. A system or human
-    message without an id was therefore built inside the node.
+    message without an id was therefore built inside the node. A system message with an id may be the author's too:
+    middleware and nodes put instructions into the state. Which of them are, discovery decides.
 
     Returns:
         Pairs of a message's position in `messages` and its role, in order.
@@ -103,5 +104,5 @@ def prompt_messages(messages: Sequence[BaseMessage]) -> list[tuple[int, str]]:
     return [
         (at, _ROLES[message.type])
         for at, message in enumerate(messages)
-        if message.id is None and message.type in _ROLES
+        if message.type in _ROLES and (message.id is None or message.type == "system")
     ]

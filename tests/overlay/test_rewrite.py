@@ -33,7 +33,7 @@ def test_slots_keep_the_values_of_the_run():
         (SYSTEM, HumanMessage("Old.")),
         (HUMAN, SystemMessage("Old.")),
         (SYSTEM, AIMessage("Old.")),
-        (SYSTEM, SystemMessage("Old.", id="from state")),
+        (HUMAN, HumanMessage("Old.", id="from state")),
         (SYSTEM, SystemMessage("Old. And more.")),
         (Site(("other",), "system"), SystemMessage("Old.")),
         (Site(("ask", "ask"), "system"), SystemMessage("Old.")),
@@ -44,6 +44,42 @@ def test_slots_keep_the_values_of_the_run():
 def test_other_messages_are_left_as_they_are(site, message):
     (same,) = rewrite([message], ("ask",), None, {site: change("Old.", "New.")})
     assert same is message
+
+
+TOLD = change("Look into the matter of {x}.", "New: {x}", slots=("x",))
+
+
+def test_a_human_message_from_the_state_is_rewritten_by_a_prompt_with_words_enough():
+    message = HumanMessage("Look into the matter of tea.", id="from state")
+    (new,) = rewrite([message], ("ask",), None, {HUMAN: TOLD})
+    assert new == HumanMessage("New: tea", id="from state")
+    assert message.content == "Look into the matter of tea."
+    assert rewrite([new], ("ask",), None, {HUMAN: change("New: {x}", "Newer: {x}", slots=("x",))}) == [new]
+
+
+def test_a_human_message_from_the_state_is_rewritten_once():
+    again = {HUMAN: change("Look into the matter of {x}.", "Look into the matter of {x}. Soon.", slots=("x",))}
+    message = HumanMessage("Look into the matter of tea.", id="from state")
+    once = rewrite([message], ("ask",), None, again)
+    assert [at.text for at in once] == ["Look into the matter of tea. Soon."]
+    assert rewrite(once, ("ask",), None, again, done=once) == once
+
+
+def test_texts_on_top_of_short_ones_leave_the_state_alone():
+    below = change("Go: {x}", "Look into the matter of {x}.", slots=("x",))
+    texts = merge({HUMAN: below}, {HUMAN: TOLD})
+    assert texts_of([HumanMessage("Go: tea")], texts) == [("human", "New: tea")]
+    assert texts_of([HumanMessage("Go: tea", id="a")], texts) == [("human", "Go: tea")]
+    above = merge({HUMAN: TOLD}, {HUMAN: change("Go: {x}", "No: {x}", slots=("x",))})
+    assert texts_of([HumanMessage("Go: tea")], above) == [("human", "No: tea")]
+    assert texts_of([HumanMessage("Go: tea", id="a")], above) == [("human", "Go: tea")]
+
+
+@given(st.text())
+def test_what_a_user_typed_stays_unless_it_is_the_prompt_word_for_word(text):
+    message = HumanMessage(text, id="from state")
+    (same,) = rewrite([message], ("ask",), None, {HUMAN: TOLD})
+    assert (same is message) == (TOLD.old.match(text) is None)
 
 
 def test_two_agents_on_one_path_are_told_apart():
@@ -62,14 +98,36 @@ def test_name_and_other_fields_stay():
     assert message.text == "Old."
 
 
-def test_the_block_that_matches_is_rewritten():
+def test_a_system_message_of_the_state_is_rewritten_and_keeps_its_id():
+    (new,) = rewrite([SystemMessage("Old.", id="1")], ("ask",), None, {SYSTEM: change("Old.", "New.")})
+    assert (new.text, new.id) == ("New.", "1")
+
+
+def test_each_block_that_matches_is_rewritten():
     cached = {"type": "text", "text": "Old.", "cache_control": {"type": "ephemeral"}}
     image = {"type": "image_url", "image_url": {"url": "data:image/png;base64,AA=="}}
     message = SystemMessage(["First.", image, cached, {"type": "text", "text": "Old."}])
     (new,) = rewrite([message], ("ask",), None, {SYSTEM: change("Old.", "New.")})
-    assert new.content == ["First.", image, {**cached, "text": "New."}, {"type": "text", "text": "Old."}]
+    assert new.content == ["First.", image, {**cached, "text": "New."}, {"type": "text", "text": "New."}]
     (new,) = rewrite([SystemMessage(["Old.", image])], ("ask",), None, {SYSTEM: change("Old.", "New.")})
     assert new.content == ["New.", image]
+
+
+def test_blocks_of_one_message_may_belong_to_several_sites():
+    demo = Demo((("human", "Why?"),), "Because.")
+    texts = {
+        SYSTEM: change("Old.", "New."),
+        Site(("ask",), "system", 1): change("Be {x}.", "Stay {x}.", slots=("x",), demos=(demo,)),
+    }
+    messages = [SystemMessage(["Old.", {"type": "text", "text": "Be calm."}, "else"]), HumanMessage("hi", id="1")]
+    new = rewrite(messages, ("ask",), None, texts)
+    assert [message.content for message in new] == [
+        ["New.", {"type": "text", "text": "Stay calm."}, "else"],
+        "Why?",
+        "Because.",
+        "hi",
+    ]
+    assert rewrite(new, ("ask",), None, texts, done=new) == new
 
 
 def test_the_text_with_more_constant_words_wins_over_a_bare_slot():
@@ -198,10 +256,10 @@ def test_rewriting_is_idempotent(given_messages, texts):
 
 
 @given(messages, overlays)
-def test_messages_with_ids_and_replies_are_never_touched(given_messages, texts):
+def test_human_messages_with_ids_and_replies_are_never_touched(given_messages, texts):
     before = [message.model_copy(deep=True) for message in given_messages]
     new = rewrite(given_messages, ("ask",), None, texts)
-    kept = [message for message in given_messages if message.id is not None or message.type == "ai"]
+    kept = [message for message in given_messages if message.type == "ai" or (message.type == "human" and message.id)]
     assert [message for message in new if any(message is one for one in kept)] == kept
     assert given_messages == before
 

@@ -14,11 +14,12 @@ from langchain.agents import create_agent
 from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.prompts import ChatPromptTemplate
 from langchain_core.tools import tool
-from langgraph.graph import END, START, StateGraph
+from langgraph.graph import END, START, MessagesState, StateGraph
 
+from textgrad_lg.descriptions import is_description
 from textgrad_lg.errors import NoPromptFound, UnknownParameter
 from textgrad_lg.prompt import Template
-from textgrad_lg.record import Discovery, Tool, discover, record
+from textgrad_lg.record import Discovery, Tool, discover, literals, record, static, static_texts
 from textgrad_lg.record.observe import leaves, sendings
 from textgrad_lg.site import Site
 from textgrad_lg.testing import ScriptedChatModel, TraceBuilder
@@ -59,7 +60,8 @@ def runs(graph, reviews=REVIEWS, **state):
 
 
 def found(discovery):
-    return {str(site): template.text for site, template in discovery.parameters.items()}
+    """The prompts that were found; what is told of tools and schemas is found as well, and tested elsewhere."""
+    return {str(site): text.text for site, text in discovery.parameters.items() if not is_description(site)}
 
 
 def sites(trace):
@@ -140,7 +142,7 @@ class TestWaysToHoldAPrompt:
         assert found(discovery) == {"desk/model[writer]/system": "You write letters."}
         assert [(at.name, at.description) for at in discovery.tools][:1] == [("search", "Search the web.")]
         if known:
-            assert list(discovery.sources.values()) == ["system_prompt of the agent `writer`"]
+            assert list(discovery.sources.values())[:1] == ["system_prompt of the agent `writer`"]
         else:
             assert discovery.tools == (Tool("search", "Search the web.", "desk/model"),)
 
@@ -255,6 +257,15 @@ class TestFromRuns:
         file.write_text("Answer with {review} and nothing else.")
         assert found(discover(runs(graph), graph)) == {"sort/human": "{rules}\nThe review now follows here: {review}"}
 
+    def test_a_talk_that_is_the_same_in_every_run_stays_a_slot(self):
+        def node(state):
+            talk = "".join(f"<said>{note}</said>" for note in state["notes"])
+            return {"label": MODEL.invoke(f"Sum up in one line what was said: {talk}").text}
+
+        graph = graph_of(sort=node)
+        traces = runs(graph, REVIEWS[:2], notes=["good day to you", "and a good day to you too"])
+        assert found(discover(traces, graph)) == {"sort/human": "Sum up in one line what was said: {talk}"}
+
     def test_the_source_of_a_text_is_not_a_short_text_of_another_node(self):
         def other(state):
             return {"notes": [MODEL.invoke([SystemMessage("Say")]).text]}
@@ -278,20 +289,24 @@ class TestFromRuns:
             Template("Read this from its end to its start: {backwards}", ("backwards",))
         ]
 
-    def test_of_a_message_with_several_pieces_the_first_with_constant_words_counts(self):
+    def test_each_text_block_of_a_message_is_looked_at_by_itself(self):
         def node(state):
             blocks = [
                 {"type": "text", "text": state["review"]},
                 {"type": "image_url", "image_url": {"url": "data:image/png;base64,AAAA"}},
                 {"type": "text", "text": "What does the picture show?"},
+                "Answer in one word.",
             ]
             return {"label": MODEL.invoke([HumanMessage(blocks)]).text}
 
         graph = graph_of(see=node)
         traces = runs(graph, REVIEWS[:2])
         discovery = discover(traces)
-        assert found(discovery) == {"see/human": "What does the picture show?"}
-        assert list(sites(discovery.label(traces[0])).values()) == ["see/human"]
+        assert found(discovery) == {"see/human": "What does the picture show?", "see/human#1": "Answer in one word."}
+        labelled = discovery.label(traces[0])
+        assert list(sites(labelled).values()) == [None, "see/human", "see/human#1"]
+        assert [message["site"] for message in messages_of(labelled)] == ["see/human"]
+        assert discovery.label(labelled) == labelled
         assert found(discover(runs(graph_of(see=blocks_of_state), REVIEWS[:2]) + traces)) == found(discovery)
 
     def test_tools_that_runs_offered_are_named_in_any_form(self):
@@ -320,6 +335,89 @@ class TestFromRuns:
         assert [(text.path, text.text) for text in discovery.unreached] == [(("right",), "Turn to the right")]
         (warning,) = discovery.warnings
         assert warning.startswith("no recorded run sent the text of text in")
+
+    def test_of_many_texts_no_run_sent_the_nearest_to_a_node_are_named(self):
+        far = {f"note {n}": f"This could be instruction number {n} too" for n in range(9)}
+
+        def helper():
+            return far
+
+        def node(state):
+            left = helper() and state["review"] == "never"
+            text = "Turn to the left" if left else "Turn to the right"
+            return {"label": MODEL.invoke([SystemMessage(text)]).text}
+
+        discovery = discover(runs(graph_of(turn=node), ["x"]), graph := graph_of(turn=node))
+        (warning,) = discovery.warnings
+        assert warning.startswith(f"no recorded run sent the text of text in `{__name__}.")
+        assert "`far['note 6']`" in warning
+        assert "`far['note 7']`" not in warning
+        assert warning.endswith(" and 2 more; it can be trained only on examples that reach it")
+        assert len(discovery.unreached) == 10
+        assert len(static_texts(graph)) == 11
+
+    def test_the_code_is_walked_once_and_each_function_is_read_once(self, monkeypatch):
+        read: list[Any] = []
+        monkeypatch.setattr(static, "read", lambda code: read.append(code) or literals.read(code))
+        graph = graph_of(one=constant, two=constant, three=f_string)
+        traces = runs(graph, REVIEWS[:1])
+        discover(traces, graph)
+        assert [code.co_name for code in read] == ["constant", "f_string"]
+
+    def test_a_prompt_may_be_made_in_one_node_and_sent_by_another(self):
+        def prepare(state):
+            return {"notes": [f"You look after the matter of {state['review']} now."]}
+
+        def send(state):
+            return {"label": MODEL.invoke([SystemMessage(state["notes"][0])]).text}
+
+        graph = graph_of(prepare=prepare, send=send)
+        traces = runs(graph)
+        discovery = discover(traces, graph)
+        assert found(discovery) == {"send/system": "You look after the matter of {review} now."}
+        assert list(sites(discovery.label(traces[0])).values()) == ["send/system"]
+        with pytest.raises(NoPromptFound):
+            discover(traces)
+
+    def test_instructions_that_are_kept_in_the_state_are_trained_if_they_cannot_be_a_users(self):
+        def remind(state):
+            short, long = HumanMessage("Go on then."), HumanMessage("Now say what you think.")
+            return {"messages": [SystemMessage("Mind the tone."), short, long]}
+
+        build: Any = StateGraph(MessagesState)
+        build.add_node("remind", remind)
+        build.add_node("talk", lambda state: {"messages": [MODEL.invoke(state["messages"])]})
+        graph = build.add_edge(START, "remind").add_edge("remind", "talk").compile()
+        with record() as recording:
+            graph.invoke({"messages": [("system", "What the caller says."), ("human", "hello")]})
+        discovery = discover(recording.traces, graph)
+        assert found(discovery) == {"talk/system": "Mind the tone.", "talk/human": "Now say what you think."}
+        assert discovery.unreached == ()
+        (warning,) = discovery.warnings
+        assert warning.partition("remind` ")[2] == snapshot(
+            "reached a model as a human message that the graph keeps in its state, where it cannot be told from a user's words; to have it trained, make it a system message, or put it into the messages of the call itself"
+        )
+
+    def test_a_prompt_that_was_pulled_in_a_node_names_its_commit(self):
+        def pull():
+            prompt = ChatPromptTemplate.from_messages([("system", "Grade what {who} wrote."), ("human", "{review}")])
+            prompt.metadata = {"lc_hub_owner": "me", "lc_hub_repo": "grader", "lc_hub_commit_hash": "c0ffee"}
+            return prompt
+
+        texts: dict[str, Any] = {"pull": pull}
+
+        def node(state):
+            chain = texts["pull"]() | MODEL
+            return {"label": chain.invoke({"who": "Ann", "review": state["review"]}).text}
+
+        graph = graph_of(sort=node)
+        traces = runs(graph)
+        for known in (None, graph):
+            discovery = discover(traces, known)
+            assert found(discovery) == {"sort/system": "Grade what {who} wrote."}
+            (source,) = discovery.sources.values()
+            assert source.endswith("pulled from me/grader:c0ffee")
+        assert traces[0] == Trace.from_json(traces[0].to_json())
 
     def test_the_result_does_not_depend_on_anything_but_the_arguments(self):
         graph = graph_of(sort=constant, explain=f_string)
@@ -492,7 +590,7 @@ class TestNothingFound:
             discover(())
         assert str(error.value) == snapshot(
             "no prompt was found; looked at nowhere: neither a recorded run nor a graph was given. To find prompts "
-            "that code does not show, run the graph inside `record()` and pass its traces"
+            "that code does not show, run the graph inside `record()` and pass its traces."
         )
 
     def test_in_code_without_texts(self):
@@ -564,6 +662,74 @@ class TestValues:
         build.input("user", {"name": "Ann"})
         build.llm("plan", reply="x", prompts={"plan/system": "Greet {'name': 'Ann'} and {\"name\": \"Ann\"} well."})
         assert found(discover([build.finish({})])) == {"plan/system": "Greet {user} and {user_2} well."}
+
+    def test_a_value_without_a_field_is_called_input(self):
+        spans = (Span("s0", SpanKind.GRAPH, "g"), Span("s1", SpanKind.LLM, "m"))
+        variables = (
+            Variable("s0.in", "some value", "input value"),
+            Variable("s1.in0", "Use some value now.", "prompt", site=Site((), "system")),
+        )
+        trace = Trace("1", "g", spans, variables, inputs={"": "s0.in"})
+        assert found(discover([trace])) == {"/system": "Use {input} now."}
+
+    def test_of_several_values_of_one_field_none_has_a_number_in_its_name(self):
+        spans = (Span("s0", SpanKind.GRAPH, "g"), Span("s1", SpanKind.LLM, "m"))
+        variables = (
+            Variable("s0.in.notes.2", "some value", "state `notes`, there before the run"),
+            Variable("s1.in0", "Use some value now.", "prompt", site=Site((), "system")),
+        )
+        assert found(discover([Trace("1", "g", spans, variables)])) == {"/system": "Use {notes} now."}
+
+    def test_what_is_said_of_a_call_and_of_what_runs_next_is_no_value(self):
+        call = {
+            "name": "book_a_train",
+            "args": {"train": "the 9:14", "seats": ["12a"]},
+            "id": "call_1",
+            "type": "tool_call",
+        }
+        assert list(leaves("", [call])) == [("train", "the 9:14"), ("seats", "12a")]
+        assert list(leaves("x", {"name": "plan", "args": "all of it", "id": "1"})) == [("x", "all of it")]
+        assert list(leaves("x", {"update": {"note": "hello"}, "goto": "desk"})) == [("x_note", "hello")]
+        assert list(leaves("x", {"node": "desk", "arg": {"item": "tea"}})) == [("x_item", "tea")]
+        assert list(leaves("x", {"goto": "desk"})) == [("x_goto", "desk")]
+
+    def test_names_of_nodes_mask_nothing_unless_they_are_the_users_words(self):
+        def pick(state):
+            return {"label": "sales"}
+
+        def desk(state):
+            text = f"You are at the sales desk, on the subject of {state['review']}."
+            return {"notes": [MODEL.invoke([SystemMessage(text)]).text]}
+
+        build = StateGraph(State).add_node("pick", pick).add_node("sales", desk).add_edge(START, "pick")
+        graph = build.add_conditional_edges("pick", lambda state: "sales", ["sales"]).compile()
+        one, two = runs(graph, ["tea"]), runs(graph, ["sales"])
+        assert found(discover(one)) == {"sales/system": "You are at the sales desk, on the subject of {review}."}
+        assert discover(two).parameters[Site(("sales",), "system")].slots == ("review",)
+
+    def test_a_routers_own_words_mask_nothing(self):
+        def desk(state):
+            return {"label": MODEL.invoke([SystemMessage("Turn leftwards at the second door.")]).text}
+
+        build = StateGraph(State).add_node("desk", desk)
+        graph = build.add_conditional_edges(START, lambda state: "leftwards", {"leftwards": "desk"}).compile()
+        assert found(discover(runs(graph, ["x"]))) == {"desk/system": "Turn leftwards at the second door."}
+
+    def test_a_system_message_that_is_handed_to_an_inner_graph_is_a_text_and_no_value(self):
+        build: Any = StateGraph(MessagesState)
+        build.add_node("talk", lambda state: {"messages": [MODEL.invoke(state["messages"])]})
+        inner = build.add_edge(START, "talk").compile()
+
+        def outer(state):
+            system = f"You look after {state['review']}."
+            return {"label": inner.invoke({"messages": [("system", system), ("human", "hello")]})["messages"][-1].text}
+
+        def passes(state):
+            return {"label": inner.invoke({"messages": state["messages"]})["messages"][-1].text}
+
+        assert found(discover(runs(graph_of(ask=outer)))) == {"ask/talk/system": "You look after {review}."}
+        with pytest.raises(NoPromptFound):
+            discover(runs(graph_of(ask=passes), messages=[SystemMessage("What the caller says."), HumanMessage("hi")]))
 
     def test_a_variable_of_unknown_origin_has_its_own_name(self):
         spans = (Span("s0", SpanKind.LLM, "m"),)

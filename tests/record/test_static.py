@@ -17,6 +17,7 @@ from langchain_core.runnables import RunnableLambda, RunnableParallel
 from langchain_core.tools import BaseTool, tool
 from langgraph.func import entrypoint, task
 from langgraph.graph import START, StateGraph
+from pydantic import BaseModel, Field
 
 from textgrad_lg.prompt import Template
 from textgrad_lg.record.literals import parse_format, read
@@ -213,6 +214,86 @@ class TestFunctions:
         assert [text for text, *_ in found(Node().run)] == ["Be fair"]
         assert found(Node().method) == []
 
+    def test_methods_of_objects_that_the_code_calls_are_read(self):
+        class Base:
+            def __init__(self, rules):
+                self.rules = rules
+                self.forms = {"ask": "Ask {who} about the bill of {month}."}
+
+            def send(self, month):
+                return MODEL.invoke([SystemMessage(self.rules), *self.more(month)])
+
+            def more(self, month):
+                return [HumanMessage(f"Nobody is asked for {month}.")]
+
+        class Desk(Base):
+            def more(self, month):
+                return [self.note(), HumanMessage(self.forms["ask"].format(who="Ann", month=month))]
+
+            @staticmethod
+            def note():
+                return SystemMessage("Mind the tone.")
+
+            def unused(self):
+                return SystemMessage("Nobody calls this one.")
+
+        desk = Desk("You keep the books.")
+
+        def node(state):
+            return desk.send(state["month"])
+
+        assert [(text, slots, role) for text, slots, role, _ in found(node)] == [
+            ("Mind the tone.", (), "system"),
+            ("Ask {who} about the bill of {month}.", ("who", "month"), "human"),
+            ("You keep the books.", (), "system"),
+        ]
+
+    def test_the_methods_of_a_runnable_are_read_where_they_are_the_users(self):
+        class Chain(RunnableLambda[Any, Any]):
+            def __init__(self):
+                super().__init__(lambda state: {})
+
+            def invoke(self, input, config=None, **kwargs):
+                return MODEL.invoke([SystemMessage("Keep the chain.")])
+
+        chain = Chain()
+
+        def node(state):
+            return chain.invoke(state)
+
+        for run in (node, Chain()):
+            texts = static_texts(graph_of(node=run))
+            assert [(at.text, at.role) for at in texts] == [("Keep the chain.", "system")]
+
+    def test_a_method_that_calls_itself_ends_the_walk(self):
+        class Desk:
+            def ask(self, turn):
+                return self.ask(turn - 1) if turn else MODEL.invoke([SystemMessage("Ask once more.")])
+
+        desk = Desk()
+        assert texts(lambda state: desk.ask(3)) == ["Ask once more."]
+
+    def test_the_lines_of_a_text_may_stand_further_to_the_left_than_the_code(self):
+        def node(state):
+            text = f"""Sort {state}:
+- by name
+  - and by date"""
+            return MODEL.invoke(
+                [
+                    SystemMessage(text),
+                    SystemMessage("""
+                Then tell
+                  of it."""),
+                ]
+            )
+
+        line = node.__code__.co_firstlineno
+        held = static_texts(graph_of(node=node))
+        assert [(at.text, int(at.source.rpartition(":")[2]) - line) for at in held] == [
+            ("Sort {state}:\n- by name\n  - and by date", 1),
+            ("\n                Then tell\n                  of it.", 7),
+        ]
+
     def test_settings_are_read_where_the_code_names_their_fields(self):
         @dataclass
         class Settings:
@@ -293,6 +374,59 @@ def node(state):
         assert texts(node) == ["Be sly"]
 
 
+@dataclass
+class Context:
+    prompt: str = "You are the clerk of {label}."
+    other: str = "This text is named by no code at all."
+    size: int = 3
+
+
+class Settings(BaseModel):
+    prompt: str = "You are the clerk of a court."
+    none: str = Field(default_factory=str)
+
+
+class TestDefaults:
+    def test_of_a_context_are_found_where_the_code_names_them(self):
+        def node(state, runtime):
+            return {"label": MODEL.invoke([SystemMessage(runtime.context.prompt.format(label="x"))]).text}
+
+        for schema, text in ((Context, "You are the clerk of {label}."), (Settings, "You are the clerk of a court.")):
+            build = StateGraph(State, context_schema=schema).add_node("node", node).add_edge(START, "node")
+            (held,) = static_texts(build.compile())
+            assert (held.text, held.role) == (text, "system")
+            assert held.held == f"default of `{schema.__name__}.prompt` in the graph's context_schema"
+
+    def test_of_what_a_caller_may_set_are_the_authors(self):
+        def node(state, config):
+            own = config["configurable"]
+            system, human = own.get("system", "Be brief"), getattr(own, "human", "Be kind")
+            return {"label": MODEL.invoke([SystemMessage(system), HumanMessage(human)]).text}
+
+        assert [(text, role) for text, _, role, _ in found(node)] == [("Be brief", "system"), ("Be kind", "human")]
+
+
+class TestBlocks:
+    def test_the_texts_of_content_blocks_go_into_the_message(self):
+        picture = {"type": "image", "base64": "iVBORw0KGgo="}
+
+        def node(state):
+            blocks = [{"type": "text", "text": "What is"}, picture, f"by {state['label']}"]
+            return {"label": MODEL.invoke([HumanMessage(blocks), SystemMessage([{"type": "x"}, "Say"])]).text}
+
+        assert [(text, role) for text, _, role, _ in found(node)] == [
+            ("What is", "human"),
+            ("by {label}", "human"),
+            ("Say", "system"),
+        ]
+
+    def test_lists_of_messages_are_no_blocks(self):
+        def node(state):
+            return {"label": MODEL.invoke([SystemMessage(TRIAGE), ("human", RULES)]).text}
+
+        assert [(text, role) for text, _, role, _ in found(node)] == [(TRIAGE, "system"), (RULES, "human")]
+
+
 class TestRunnables:
     def test_a_chat_prompt_template_is_found_with_its_variables(self):
         assert found(CHAT | MODEL | (lambda reply: {"label": reply.text})) == [
@@ -315,9 +449,9 @@ class TestRunnables:
             ("See {it}", ("it",), "human"),
         ]
 
-    def test_a_template_for_text_is_found_without_a_role(self):
+    def test_a_template_for_text_becomes_a_human_message(self):
         node = PromptTemplate.from_template("Tell of {label}") | MODEL | (lambda reply: {"label": reply.text})
-        assert [(text, role) for text, _, role, _ in found(node)] == [("Tell of {label}", None)]
+        assert [(text, role) for text, _, role, _ in found(node)] == [("Tell of {label}", "human")]
 
     def test_mustache_variables_are_slots_and_sections_make_a_fragment(self):
         chat = ChatPromptTemplate.from_messages([("system", "Hi {{ label }}")], template_format="mustache")

@@ -8,6 +8,7 @@ from typing import Any
 
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 
+from textgrad_lg.descriptions import is_description
 from textgrad_lg.errors import TemplateError
 from textgrad_lg.prompt import Template
 from textgrad_lg.site import Site, prompt_messages
@@ -50,9 +51,11 @@ def rewrite(
 ) -> list[BaseMessage]:
     """The messages of one call with the new texts in the old ones' places.
 
-    Only messages that the graph's author wrote (`site.prompt_messages`) are looked at. A message belongs to the Site of
-    its path, agent and role whose old text matches it; if several do, to the one with the most constant text, then to
-    one that has not matched yet in this call, then to the one with the lowest index. Demonstrations go after the block
+    Only messages that the graph's author wrote (`site.prompt_messages`) are looked at, each text block of one by itself;
+    and human messages from the state, where an old text with words enough (`Template.telling`) matches: nodes write
+    instructions into the state too. What a user typed has other words.
+    A text belongs to the Site of its path, agent and role whose old text matches it; if several do, to the one with the
+    most constant text, then to one that has not matched yet in this call, then to the one with the lowest index. Demonstrations go after the block
     of system messages that their system text stands in, or in front of the first human message of their Site.
 
     Args:
@@ -64,11 +67,12 @@ def rewrite(
             here twice is rewritten once: `rewrite(m, ..., done=m) == m`.
 
     Returns:
-        A new list. Rewritten messages keep their type, name and other fields, and have no id. The human turns of
+        A new list. Rewritten messages keep their type, name, id and other fields. The human turns of
         demonstrations have an id of their own, so that nobody takes them for prompts; no provider is sent it.
     """
     roles = dict(prompt_messages(messages))
-    here = [(site, texts[site]) for site in sorted(texts, key=_order) if site.path == path and site.agent == agent]
+    own = (site for site in texts if site.path == path and site.agent == agent)
+    here = [(site, texts[site]) for site in sorted(own, key=_order)]
     result: list[BaseMessage] = []
     after_system: list[BaseMessage] = []
     used: set[Site] = set()
@@ -77,19 +81,24 @@ def rewrite(
             result += after_system
             after_system = []
         role = roles.get(at)
-        found = None
-        if role is not None and message not in done:
-            found = _find(message, [(site, change) for site, change in here if site.role == role], used)
-        if found is None:
+        found: list[tuple[int | None, Site, _Hit]] = []
+        if here and (role is not None or message.type == "human") and message not in done:
+            fitting = [(site, change) for site, change in here if site.role == message.type]
+            if role is None:
+                fitting = [(site, change) for site, change in fitting if _telling(change)]
+            found = _find(message, fitting, used) if fitting else []
+        if not found:
             result.append(message)
             continue
-        site, hit, content = found
-        turns = [] if site in used else list(_demonstrations(site, hit.templates))
-        used.add(site)
-        if role == "system":
-            after_system += turns
-        else:
-            result += turns
+        content = message.content
+        for block, site, hit in found:
+            turns = [] if site in used else list(_demonstrations(site, hit.templates))
+            used.add(site)
+            if role == "system":
+                after_system += turns
+            else:
+                result += turns
+            content = _with_text(content, block, hit.text)
         result.append(message.model_copy(update={"content": content}))
     return result + after_system
 
@@ -104,6 +113,12 @@ def merge(inner: Texts, outer: Texts) -> Texts:
     return {**inner, **outer, **both}
 
 
+def replaced(change: Replacement, text: str) -> str | None:
+    """The new text in the place of `text`; None where it is not the old one."""
+    found = _hit(change, text)
+    return None if found is None else found.text
+
+
 def check(texts: Texts) -> None:
     """Check that every Replacement can be carried out.
 
@@ -111,6 +126,8 @@ def check(texts: Texts) -> None:
         TemplateError: A new text or a demonstration needs a slot value that it will not get.
     """
     for site, change in texts.items():
+        if is_description(site) and change.new.demos:
+            raise TemplateError(f"{site}: a description is not part of a conversation, so it carries no demonstrations")
         lost = [slot for slot in change.new.slots if slot not in change.old.slots]
         if lost:
             raise TemplateError(
@@ -125,14 +142,21 @@ def check(texts: Texts) -> None:
 
 def _find(
     message: BaseMessage, here: Sequence[tuple[Site, Replacement]], used: set[Site]
-) -> tuple[Site, _Hit, str | list[str | dict[str, Any]]] | None:
-    """The Site that a message belongs to, how it is rewritten, and its new content."""
+) -> list[tuple[int | None, Site, _Hit]]:
+    """The texts of a message that belong to a Site: the block, the Site, and how it is rewritten."""
+    found: list[tuple[int | None, Site, _Hit]] = []
+    taken = set(used)
     for block, text in _blocks(message.content):
         hits = [(site, hit) for site, change in here if (hit := _hit(change, text)) is not None]
         if hits:
-            site, hit = min(hits, key=lambda found: (-found[1].constant, found[0] in used, found[0].index))
-            return site, hit, _with_text(message.content, block, hit.text)
-    return None
+            site, hit = min(hits, key=lambda at: (-at[1].constant, at[0] in taken, at[0].index))
+            taken.add(site)
+            found.append((block, site, hit))
+    return found
+
+
+def _telling(change: Replacement) -> bool:
+    return change.old.telling and (change.then is None or _telling(change.then))
 
 
 def _on_top(below: Replacement, above: Replacement) -> Replacement:

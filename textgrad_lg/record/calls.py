@@ -11,6 +11,9 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from textgrad_lg.record.draft import Draft
 from textgrad_lg.record.evidence import Facts
 from textgrad_lg.record.lineage import Scope
+from textgrad_lg.record.log import REPLAYED
+from textgrad_lg.record.messages import pieces_in
+from textgrad_lg.record.offered import attributes as offers
 from textgrad_lg.record.order import reply_of
 from textgrad_lg.site import Site, call_path, prompt_messages
 from textgrad_lg.trace import CANDIDATE, Span
@@ -24,27 +27,32 @@ def add_llm(draft: Draft, run: Run, parent: str | None, scope: Scope) -> str | N
     """Add a model call; returns the id of its reply's Variable, or None where it failed."""
     params = cast("Mapping[str, Any]", run.extra.get("invocation_params") or {})
     messages = [at if isinstance(at, BaseMessage) else HumanMessage(str(at)) for at in run.inputs]
-    sent = [_sent(draft.convert.message(message)) for message in messages]
+    written = prompt_messages(messages)
+    own = {at for at, _ in written}
+    sent = [_sent(draft.convert.message(message), own=at in own) for at, message in enumerate(messages)]
     path, agent = call_path(run.metadata)
+    path = draft.once(path)
     prompts: list[tuple[Site, JSON]] = []
     used: dict[str, int] = {}
-    for at, role in prompt_messages(messages):
-        site = Site(path, role, used.get(role, 0), agent)
-        used[role] = site.index + 1
-        sent[at]["site"] = str(site)
-        prompts.append((site, sent[at]["content"]))
+    for at, role in written:
+        for text in pieces_in(sent[at]["content"]):
+            site = draft.once(Site(path, role, used.get(role, 0), agent))
+            used[role] = site.index + 1
+            sent[at].setdefault("site", draft.once(str(site)))
+            prompts.append((site, text))
+    sent = [_once(draft, message) for message in sent]
     model = str(run.metadata.get("ls_model_name") or params.get("model") or params.get("model_name") or "")
     reply = reply_of(run)
     attributes: dict[str, JSON] = {
         "provider": str(run.metadata.get("ls_provider") or ""),
         "model": model,
         "messages": cast("JSON", sent),
-        **{key: draft.convert.json(params[key], key) for key in ("tools", "response_format") if params.get(key)},
+        **offers(params, draft),
         **_usage(run, reply),
+        **_replayed(run),
+        **({"agent": agent} if agent else {}),
     }
-    variables = draft.template.pop(id(run.parent), None)
-    if variables is not None:
-        attributes["template_variables"] = variables
+    attributes |= draft.template.pop(id(run.parent), {})
     span = draft.open(run, SpanKind.LLM, model or run.name or "model", parent, attributes=attributes)
     owner = path[-1] if path else span.name
     names = [
@@ -89,7 +97,7 @@ def open_tool(draft: Draft, run: Run, parent: str | None, scope: Scope) -> ToolC
     if not isinstance(given, Mapping):
         given = {"query" if run.kind == "retriever" else "input": given}
     arguments = draft.convert.json(given, f"arguments of `{run.name}`")
-    attributes: dict[str, JSON] = {"arguments": arguments}
+    attributes: dict[str, JSON] = {"arguments": arguments, **_replayed(run)}
     call = run.extra.get("tool_call_id")
     if run.kind == "tool":
         attributes |= {"description": run.extra.get("description"), "tool_call_id": call}
@@ -128,9 +136,26 @@ def close_tool(draft: Draft, run: Run, call: ToolCall) -> str | None:
     return out
 
 
-def _sent(message: dict[str, JSON]) -> dict[str, JSON]:
-    """A message as it was sent: its own copy, which says of its id that there is none."""
-    return {**message, "id": message.get("id")}
+def _sent(message: dict[str, JSON], *, own: bool) -> dict[str, JSON]:
+    """A message as it was sent. One that is to be given a Site, or has no id, is a copy, which says so.
+
+    The others are the same in every call that sends them: a conversation is sent again each turn.
+    """
+    return {**message, "id": message.get("id")} if own or "id" not in message else message
+
+
+def _once(draft: Draft, message: dict[str, JSON]) -> dict[str, JSON]:
+    """A prompt that is the same in every turn of a loop is one object."""
+    told = tuple(message.values())
+    return draft.once(message, (*message, *told)) if "site" in message and all(map(_is_plain, told)) else message
+
+
+def _is_plain(value: JSON) -> bool:
+    return value is None or isinstance(value, str)
+
+
+def _replayed(run: Run) -> dict[str, JSON]:
+    return {"replayed": True} if run.metadata.get(REPLAYED) else {}
 
 
 def _usage(run: Run, reply: Any) -> dict[str, JSON]:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from textgrad_lg.prompt import Template
 from textgrad_lg.record.align import Observed, align
 from textgrad_lg.record.held import StaticText
-from textgrad_lg.record.mask import constants, has_words
+from textgrad_lg.record.mask import CUT, constants, has_words, hits
 from textgrad_lg.record.observe import Sending
 from textgrad_lg.record.peek import is_prose
 from textgrad_lg.site import Site
@@ -26,7 +26,7 @@ def templates_of(
     """The Template of each message sent from one place; None where it is a value of the state."""
     exact = _without_constants([_exact(place, sending, texts) for sending in group], group)
     rest = [at for at, template in enumerate(exact) if template is None]
-    observed = [Observed(_main_text(group[at]), group[at].values) for at in rest]
+    observed = [Observed(group[at].text, group[at].values) for at in rest]
     result: list[Template | None] = list(exact)
     for at, template in zip(rest, align(observed), strict=True):
         result[at] = template
@@ -50,59 +50,69 @@ def templates_of(
     return result
 
 
-def _main_text(sending: Sending) -> str:
-    """Of a message with several pieces of text, the first that does not come from the state as a whole."""
-    if len(sending.texts) == 1:
-        return sending.texts[0]
-    return next(
-        (text for text in sending.texts if has_words(align([Observed(text, sending.values)])[0])), sending.texts[0]
-    )
+def kept_templates_of(place: Site, group: Sequence[Sending], texts: Sequence[StaticText]) -> list[Template | None]:
+    """The Template of each human message sent from one place that came from the state; None where it is a user's.
+
+    Only the code can tell that a message there is not a user's: it must hold the text, word for word but for its slots,
+    and with words enough to be no coincidence. What came in from outside is never taken for it.
+    """
+    texts = [text for text in texts if text.role in (None, place.role)]
+    found = [None if sending.given else _exact(place, sending, texts) for sending in group]
+    found = [template if template is not None and template.telling else None for template in found]
+    return _without_constants(found, group)
 
 
 def _exact(place: Site, sending: Sending, texts: Sequence[StaticText]) -> Template | None:
     """The Template of a message whose text stands in the code, as it is or as a format string."""
-    for text in sending.texts:
-        if any(not at.slots and at.text == text for at in texts):
-            return Template(text)
+    if any(not at.slots and at.text == sending.text for at in texts):
+        return Template(sending.text)
+    near: list[StaticText] = []
+    far: list[StaticText] = []
+    for at in texts:
+        if at.slots and at.role in (None, place.role) and _size(at.template) >= _WORDS:
+            here = at.path == place.path[: len(at.path)] and at.agent in (None, place.agent)
+            (near if here else far).append(at)
+    # A prompt may be made in one node, carried by the state, and sent in another.
+    return _filled(sending.text, near, texts) or _filled(sending.text, far, texts)
+
+
+def _filled(text: str, forms: Sequence[StaticText], texts: Sequence[StaticText]) -> Template | None:
+    """Of the format strings that give a text, the one with most words of the author's."""
     constant = {at.text for at in texts if not at.slots}
     best: Template | None = None
-    for at in texts:
-        near = (
-            at.path == place.path[: len(at.path)] and at.agent in (None, place.agent) and at.role in (None, place.role)
-        )
-        if not (near and at.slots) or _size(at.template) < _WORDS:
-            continue
-        for text in sending.texts:
-            values = at.template.match(text)
-            if values is not None:
-                # A slot that is filled with a text of the author's is no slot.
-                kept = tuple(slot for slot in at.slots if values[slot] not in constant)
-                template = Template(at.template.render({**values, **{slot: f"{{{slot}}}" for slot in kept}}), kept)
-                if best is None or _size(template) > _size(best):
-                    best = template if template.match(text) is not None else best
+    for at in forms:
+        values = at.template.match(text)
+        if values is not None:
+            # A slot that is filled with a text of the author's is no slot.
+            kept = tuple(slot for slot in at.slots if values[slot] not in constant)
+            template = Template(at.template.render({**values, **{slot: f"{{{slot}}}" for slot in kept}}), kept)
+            if (best is None or _size(template) > _size(best)) and template.match(text) is not None:
+                best = template
     return best
 
 
 def _without_constants(templates: Sequence[Template | None], group: Sequence[Sending]) -> list[Template | None]:
     """The Templates, without the slots that hold a text of the author's: one that was loaded from a file, say.
 
-    Such a slot held the same instruction in every run, and no field of the state held it.
+    Such a slot held the same instruction in every run, and no more than single words of it were in the state.
     """
     result = list(templates)
     for template in dict.fromkeys(at for at in templates if at is not None and at.slots):
         members = [at for at, other in enumerate(templates) if other == template]
-        filled = [next(filter(None, map(template.match, group[at].texts))) for at in members]
-        state = {value.strip() for at in members for _, value in group[at].values}
+        filled = [template.match(group[at].text) or {} for at in members]
+        state = group[members[0]].values
         constant = {
             slot: value
             for slot, value in filled[0].items()
-            if is_prose(value) and value.strip() not in state and all(other[slot] == value for other in filled)
+            if is_prose(value)
+            and all(other[slot] == value for other in filled)
+            and not any(len(hit.value) >= CUT or " " in hit.value for hit in hits(value, state))
         }
         if constant and len({group[at].run for at in members}) > 1:
             kept = tuple(slot for slot in template.slots if slot not in constant)
             whole = Template(template.render({**{slot: f"{{{slot}}}" for slot in kept}, **constant}), kept)
             # The instruction itself may hold braces that read like one of the slots.
-            if all(any(whole.match(text) is not None for text in group[at].texts) for at in members):
+            if all(whole.match(group[at].text) is not None for at in members):
                 for at in members:
                     result[at] = whole
     return result

@@ -21,6 +21,9 @@ class StaticText:
         agent: The name of the agent that it was found in.
         fragment: Whether it may be only a piece of what is sent.
         source: The file and line, as in "/app/prompts.py:12"; "" where it is not known.
+        handle: The name of the `Prompt` that holds it; None for text that is not held by name.
+        shipped: Whether it stands in the source of LangChain itself. It helps to tell what was sent, and no more.
+        depth: How many references the walk followed from the graph to it.
     """
 
     path: tuple[str, ...]
@@ -31,6 +34,9 @@ class StaticText:
     agent: str | None = None
     fragment: bool = False
     source: str = ""
+    handle: str | None = None
+    shipped: bool = False
+    depth: int = 0
 
     @property
     def template(self) -> Template:
@@ -66,6 +72,8 @@ class Place:
         role: The role of the message that a function's result is put into.
         tool: Whether it is inside a tool, whose texts are results unless they go into a message.
         library: Whether a library's closure led to the object.
+        shipped: Whether it is in the source of LangChain itself.
+        context: The class of the graph's runtime context.
     """
 
     path: tuple[str, ...] = ()
@@ -76,18 +84,38 @@ class Place:
     role: str | None = None
     tool: bool = False
     library: bool = False
+    shipped: bool = False
+    context: type[object] | None = None
 
     def at(self, held: str, source: str = "") -> Place:
         """The same place, where it looks at something that is held elsewhere."""
         return replace(self, held=held, source=source)
 
 
+@dataclass(frozen=True, slots=True)
+class Blind:
+    """Something in a node's code that hides what the node does.
+
+    Attributes:
+        path: The node.
+        kind: "client", "thread" or "model".
+        what: The client's package, or what starts the threads; "" for a model.
+        where: The function that refers to it, in backticks.
+    """
+
+    path: tuple[str, ...]
+    kind: str
+    what: str
+    where: str
+
+
 @dataclass(slots=True)
 class Findings:
-    """The texts and tools found so far, in order."""
+    """The texts and tools found so far, in order, and what hides others."""
 
     texts: dict[StaticText, None] = field(default_factory=dict["StaticText", None])
     tools: dict[Tool, None] = field(default_factory=dict["Tool", None])
+    blind: dict[Blind, None] = field(default_factory=dict["Blind", None])
 
     def add(self, place: Place, template: Template, role: str | None, *, fragment: bool = False) -> None:
         """Add a text, unless it has no words."""
@@ -102,8 +130,26 @@ class Findings:
                     place.agent,
                     fragment,
                     place.source,
+                    shipped=place.shipped,
+                    depth=place.depth,
                 )
             ] = None
+
+    def add_handle(self, place: Place, name: str, template: Template) -> None:
+        """Add the default text of a prompt that is held by name."""
+        self.texts[
+            StaticText(
+                place.path,
+                template.text,
+                place.held,
+                "text",
+                template.slots,
+                place.agent,
+                source=place.source,
+                handle=name,
+                depth=place.depth,
+            )
+        ] = None
 
     def add_tool(self, place: Place, name: object, description: object) -> None:
         """Add a tool."""
@@ -114,16 +160,20 @@ class Findings:
 
         A text of unknown role that stands in another one of its node is not named again.
         """
-        best: dict[tuple[tuple[str, ...], str | None, str], StaticText] = {}
+        best: dict[tuple[tuple[str, ...], str | None, str, str | None], StaticText] = {}
         for text in self.texts:
-            key = (text.path, text.agent, text.text)
+            key = (text.path, text.agent, text.text, text.handle)
             known = best.get(key)
-            if known is None or (known.fragment, known.role is None) > (text.fragment, text.role is None):
+            if known is None or _doubt(known) > _doubt(text):
                 best[key] = text
         texts = list(best.values())
         return tuple(
             text for text in texts if text.role is not None or not any(_within(text, other) for other in texts)
         )
+
+
+def _doubt(text: StaticText) -> tuple[bool, bool, bool]:
+    return text.shipped, text.fragment, text.role is None
 
 
 def _within(text: StaticText, other: StaticText) -> bool:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import ast
 import inspect
 import string
-import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from types import CodeType
@@ -62,14 +61,17 @@ class Reading:
 def read(code: CodeType) -> Reading | None:
     """Read a function's source; None where there is none or it cannot be parsed on its own."""
     try:
-        tree = ast.parse(textwrap.dedent(inspect.getsource(code)))
+        source = inspect.getsource(code)
+        # Not dedented: the lines of a text may stand further to the left, and are part of it wherever they stand.
+        inner = source[:1].isspace()
+        tree = ast.parse(f"if True:\n{source}" if inner else source)
     except (OSError, TypeError, SyntaxError):
         return None
     roots: list[ast.AST] = [tree]
     if code.co_name == "<lambda>":
         # The lines of a lambda hold the whole statement around it.
         roots = [node for node in ast.walk(tree) if isinstance(node, ast.Lambda)]
-    reader = _Reader(code.co_firstlineno - 1)
+    reader = _Reader(code.co_firstlineno - 1 - inner)
     for root in roots:
         reader.roles_in(root)
         reader.texts_in(root)
@@ -123,9 +125,9 @@ class _Reader:
         for node in ast.walk(root):
             if isinstance(node, (ast.Assign, ast.AnnAssign, ast.AugAssign)) and node.value is not None:
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
-                for target in targets:
-                    if isinstance(target, ast.Name) and target.id in self.reading.roles:
-                        self._mark(node.value, self.reading.roles[target.id])
+                for name, value in (pair for target in targets for pair in _assigned(target, node.value)):
+                    if name in self.reading.roles:
+                        self._mark(value, self.reading.roles[name])
 
     def texts_in(self, root: ast.AST) -> None:
         """Collect the texts, outermost first and without those inside of others."""
@@ -149,7 +151,8 @@ class _Reader:
             self._mark(first, "human")
         elif isinstance(node.func, ast.Attribute) and name in {"format", "format_map"}:
             self._formatted.add(node.func.value)
-            owner = _last_name(node.func.value)
+            # self.prompts["plan"].format(...): any entry may be a format string.
+            owner = _last_name(_whole(node.func.value))
             if owner:
                 self.reading.formatted.add(owner)
         for keyword in node.keywords:
@@ -170,28 +173,12 @@ class _Reader:
         while todo:
             node = todo.pop()
             self._role.setdefault(node, role)
-            match node:
-                case ast.Name(id=name) | ast.Attribute(attr=name):
-                    self.reading.roles.setdefault(name, role)
-                case (
-                    ast.Call(func=ast.Attribute(attr="dedent"), args=[value, *_])
-                    | ast.Call(func=ast.Name(id="dedent" | "str"), args=[value, *_])
-                ):
-                    todo.append(value)
-                case ast.Call(func=ast.Attribute(value=value)):
-                    todo.append(value)
-                case ast.Call(func=ast.Name(id=name)):
-                    self.reading.roles.setdefault(name, role)
-                case ast.BinOp(left=left, right=right):
-                    todo += [right, left]
-                case ast.IfExp(body=body, orelse=other):
-                    todo += [other, body]
-                case ast.BoolOp(values=values):
-                    todo += reversed(values)
-                case ast.Subscript(value=value):
-                    todo.append(value)
-                case _:
-                    pass
+            # What a function returns goes into the message; a method is asked of the object whose text that is.
+            function = node.func if isinstance(node, ast.Call) else node
+            name = _last_name(function)
+            if name and not (function is not node and isinstance(function, ast.Attribute)):
+                self.reading.roles.setdefault(name, role)
+            todo += reversed(_texts_called(node) if isinstance(node, ast.Call) else _texts_in(node))
 
     def _pieces(self, node: ast.AST) -> Iterator[str | ast.expr]:
         """The constants and expressions that this expression joins into one text; nothing for other expressions."""
@@ -246,6 +233,79 @@ def _inside(node: ast.AST) -> Iterator[ast.AST]:
     for child in ast.iter_child_nodes(node):
         if not (isinstance(node, ast.AnnAssign) and child is node.annotation):
             yield child
+
+
+def _assigned(target: ast.expr, value: ast.expr) -> Iterator[tuple[str, ast.expr]]:
+    """The variables that an assignment sets, each with its value."""
+    match target, value:
+        case ast.Name(id=name), _:
+            yield name, value
+        case (ast.Tuple(elts=targets), ast.Tuple(elts=values)) if len(targets) == len(values):
+            for pair in zip(targets, values, strict=True):
+                yield from _assigned(*pair)
+        case _:
+            pass
+
+
+def _texts_called(call: ast.Call) -> list[ast.expr]:
+    """The expressions that a call makes its text of."""
+    match call:
+        case (
+            ast.Call(func=ast.Attribute(attr="dedent"), args=[value, *_])
+            | ast.Call(func=ast.Name(id="dedent" | "str"), args=[value, *_])
+        ):
+            return [value]
+        # config["configurable"].get("system", "You are ..."): the default is the author's.
+        case ast.Call(func=ast.Attribute(attr="get", value=value), args=[_, default]):
+            return [value, default]
+        case ast.Call(func=ast.Name(id="getattr"), args=[_, _, default]):
+            return [default]
+        case ast.Call(func=ast.Attribute(value=value)):
+            return [value]
+        case _:
+            return []
+
+
+def _texts_in(node: ast.expr) -> list[ast.expr]:
+    """The expressions of which one, or all together, are an expression's text."""
+    match node:
+        case ast.BinOp(left=left, right=right):
+            return [left, right]
+        case ast.IfExp(body=body, orelse=other):
+            return [body, other]
+        case ast.BoolOp(values=values):
+            return values
+        case ast.Subscript(value=value):
+            return [value]
+        case _:
+            return list(_block_texts(node))
+
+
+def _block_texts(node: ast.expr) -> Iterator[ast.expr]:
+    """The content blocks of a message, and the text of a block."""
+    if isinstance(node, ast.List) and all(map(_is_block, node.elts)):
+        # A block by name may be a picture; the texts of a constant are found where it is.
+        yield from (block for block in node.elts if not isinstance(block, ast.Name))
+    elif isinstance(node, ast.Dict):
+        yield from (value for key, value in zip(node.keys, node.values, strict=True) if _is_text_key(key))
+
+
+def _is_block(node: ast.expr) -> bool:
+    """Whether an expression could be a content block of a message."""
+    if isinstance(node, ast.Dict):
+        return any(isinstance(key, ast.Constant) and key.value == "type" for key in node.keys)
+    return isinstance(node, (ast.Constant, ast.JoinedStr, ast.Name))
+
+
+def _is_text_key(node: ast.expr | None) -> bool:
+    return isinstance(node, ast.Constant) and node.value == "text"
+
+
+def _whole(node: ast.expr) -> ast.expr:
+    """What an expression takes an entry of; itself if it takes none."""
+    while isinstance(node, ast.Subscript):
+        node = node.value
+    return node
 
 
 def _last_name(node: ast.AST) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dis
 import linecache
 import re
 import sys
@@ -15,11 +16,15 @@ from textgrad_lg.prompt import Template
 from textgrad_lg.record.literals import parse_format
 from textgrad_lg.record.mask import identifier
 
-_LIBRARIES = re.compile(
-    r"^(langchain|langgraph|langsmith|textgrad_lg|pydantic|openai|anthropic|google|httpx|requests|numpy|pandas|_?pytest)(\.|_|$)"
+SDKS = (
+    *("openai", "anthropic", "mistralai", "cohere", "groq", "litellm", "ollama"),
+    *("google.genai", "google.generativeai"),
 )
-_PROSE_WORDS = 4
-_PROSE_LENGTH = 16
+"""Packages that call models past langchain-core."""
+_LIBRARIES = re.compile(
+    r"^(langchain|langgraph|langsmith|textgrad_lg|pydantic|google|httpx|requests|numpy|pandas|_?pytest"
+    rf"|{'|'.join(SDKS[:-2])})(\.|_|$)"
+)
 
 
 def is_record(value: Any) -> bool:
@@ -27,6 +32,37 @@ def is_record(value: Any) -> bool:
     kind = cast("type[Any]", value if isinstance(value, type) else type(value))
     code = isinstance(value, (FunctionType, MethodType)) or "__call__" in kind.__dict__ or issubclass(kind, Runnable)
     return not in_library(kind.__module__) and (isinstance(value, type) or not code)
+
+
+def origin(value: Any) -> str:
+    """The module that a module, class, function or instance belongs to."""
+    if isinstance(value, ModuleType):
+        return value.__name__
+    own = value if isinstance(value, (type, FunctionType, MethodType)) else type(value)
+    return str(getattr(own, "__module__", None) or "")
+
+
+def imports_in(code: CodeType) -> Iterator[str]:
+    """What code imports when it runs, functions inside it too: `threading`, and `threading.Thread` by name."""
+    module = ""
+    for step in _steps(code):
+        if step.opname == "IMPORT_NAME":
+            module = str(step.argval)
+            yield module
+        elif step.opname == "IMPORT_FROM":
+            yield f"{module}.{step.argval}"
+
+
+def attributes_in(code: CodeType) -> set[str]:
+    """The names that code looks up on objects, functions inside it too."""
+    return {str(step.argval) for step in _steps(code) if step.opname in {"LOAD_ATTR", "LOAD_METHOD"}}
+
+
+def _steps(code: CodeType) -> Iterator[dis.Instruction]:
+    yield from dis.get_instructions(code)
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _steps(constant)
 
 
 def entries(value: Any) -> list[tuple[Any, Any]]:
@@ -42,6 +78,22 @@ def attributes(value: Any) -> Mapping[str, Any]:
         return cast("Mapping[str, Any]", object.__getattribute__(value, "__dict__"))
     except AttributeError:
         return {}
+
+
+def members_of(value: Any) -> dict[str, Any]:
+    """An instance's attributes and what its class gives it, every function bound to it: to be looked at, not to be called.
+
+    Of a user's class nothing that it has from a library is given; of a library's class, what its own package gives it.
+    """
+    kind = cast("type[Any]", type(value))
+    home = kind.__module__.partition(".")[0]
+    found: dict[str, Any] = {}
+    for base in reversed(type.mro(kind)):
+        if not in_library(base.__module__) or base.__module__.partition(".")[0] == home:
+            for name, item in base.__dict__.items():
+                plain: Any = cast("Any", item).__func__ if isinstance(item, (staticmethod, classmethod)) else item
+                found[name] = MethodType(plain, value) if isinstance(plain, FunctionType) else plain
+    return {**found, **attributes(value)}
 
 
 def in_library(module: str) -> bool:
@@ -81,6 +133,18 @@ def defaults_of(function: FunctionType) -> Iterator[tuple[str, Any]]:
     yield from (function.__kwdefaults__ or {}).items()
 
 
+def class_defaults(kind: type[object]) -> dict[str, Any]:
+    """The values that the fields of a user's class have where none is given: a plain class, a dataclass or a pydantic model."""
+    found: dict[str, Any] = {}
+    for base in reversed(type.mro(kind)):
+        if not in_library(base.__module__):
+            own = base.__dict__
+            found |= {name: own[name] for name in own if not name.startswith("__")}
+            fields = cast("Mapping[str, Any]", own.get("__pydantic_fields__") or {})
+            found |= {name: getattr(at, "default", None) for name, at in fields.items()}
+    return found
+
+
 def template_from(text: str, form: str) -> tuple[Template, bool]:
     """A LangChain template's text as a Template, and whether it is only known in part."""
     if form == "f-string":
@@ -93,7 +157,7 @@ def template_from(text: str, form: str) -> tuple[Template, bool]:
 
 def is_prose(text: str) -> bool:
     """Whether a text without any other sign could be an instruction."""
-    return len(text) >= _PROSE_LENGTH and len(re.findall(r"[^\W\d_]{2,}", text)) >= _PROSE_WORDS
+    return Template(text).telling
 
 
 def line_of(module: ModuleType | None, name: str) -> str:
@@ -104,3 +168,15 @@ def line_of(module: ModuleType | None, name: str) -> str:
     setting = re.compile(rf"^{re.escape(name)}\s*(:[^=]+)?=")
     line = next((at for at, text in enumerate(linecache.getlines(file), 1) if setting.match(text)), None)
     return f"{file}:{line}" if line else file
+
+
+def source_held(held: str) -> str:
+    """The file and line of a module constant, from what says that it holds a text."""
+    module, _, constant = held.split("`")[1].partition("[")[0].rpartition(".")
+    return line_of(sys.modules.get(module), constant)
+
+
+def part_held(held: str, suffix: str) -> str:
+    """What holds a part of what `held` names: the suffix goes to the first name in it."""
+    before, name, after = held.split("`", 2)
+    return f"{before}`{name}{suffix}`{after}"

@@ -7,8 +7,7 @@ is executed: no function is called and no property is read, attributes are taken
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, replace
 from functools import partial
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -20,21 +19,27 @@ from langchain_core.runnables.base import RunnableBindingBase
 from langgraph.pregel import Pregel  # pyright: ignore[reportMissingTypeStubs]  a package without py.typed
 
 from textgrad_lg.prompt import Template
-from textgrad_lg.record.held import Findings, Place, StaticText, Tool
+from textgrad_lg.record.blind import blind_spots
+from textgrad_lg.record.held import Blind, Findings, Place, StaticText, Tool
 from textgrad_lg.record.literals import Reading, parse_format, read
 from textgrad_lg.record.peek import (
     attributes,
     cells_of,
+    class_defaults,
     defaults_of,
     entries,
     in_library,
     is_prose,
     is_record,
-    line_of,
+    members_of,
     names_in,
-    template_from,
+    part_held,
+    source_held,
     title_of,
 )
+from textgrad_lg.record.prompts import message_texts, pulled_from, texts_of
+from textgrad_lg.record.uses import Handle, handle_name
+from textgrad_lg.site import Site
 
 if TYPE_CHECKING:
     from langchain_core.tools import BaseTool
@@ -43,9 +48,12 @@ DEPTH = 16
 """How many references the walk follows from a node."""
 OBJECTS = 20_000
 """How many objects the walk looks at in a graph."""
+# The methods by which a runnable, or an object that a node calls, is run.
+_ENTRIES = ("invoke", "ainvoke", "stream", "astream", "transform", "atransform", "__call__")
+# LangChain's own middleware writes instructions into the state.
+_SHIPPED = "langchain.agents.middleware."
 # Variables in which LangChain's and LangGraph's agents hold their system prompt.
 _AGENT_CELLS = {"system_message", "_system_message", "system_prompt", "prompt"}
-_ROLES = ("system", "human")
 
 
 def static_texts(graph: Pregel[Any, Any, Any, Any]) -> tuple[StaticText, ...]:
@@ -54,12 +62,20 @@ def static_texts(graph: Pregel[Any, Any, Any, Any]) -> tuple[StaticText, ...]:
     Args:
         graph: A compiled graph; its subgraphs and agents are walked too.
     """
-    return _walked(graph).found()
+    return tuple(text for text in walked(graph).found() if not text.shipped)
 
 
 def static_tools(graph: Pregel[Any, Any, Any, Any]) -> tuple[Tool, ...]:
     """The tools that a graph holds, in the order of its nodes; a tool that stands in several nodes is named in each."""
-    return tuple(_walked(graph).tools)
+    return tuple(walked(graph).tools)
+
+
+class _Source(NamedTuple):
+    """A function's code as it was read: what its source says, and the names it refers to. It holds on to the code."""
+
+    code: CodeType
+    reading: Reading | None
+    names: tuple[str, ...]
 
 
 class _Code(NamedTuple):
@@ -69,7 +85,8 @@ class _Code(NamedTuple):
     names: tuple[str, ...] = ()
 
 
-def _walked(graph: Pregel[Any, Any, Any, Any]) -> Findings:
+def walked(graph: Pregel[Any, Any, Any, Any]) -> Findings:
+    """All that the walk through a graph's code finds."""
     walk = _Walk()
     walk.visit(graph, Place())
     return walk.findings
@@ -79,18 +96,23 @@ def _walked(graph: Pregel[Any, Any, Any, Any]) -> Findings:
 class _Walk:
     findings: Findings = field(default_factory=Findings)
     # Identity to object: held, so that an id is not given to another object while the walk lasts.
-    seen: dict[tuple[int, tuple[str, ...]], Any] = field(default_factory=dict[tuple[int, tuple[str, ...]], Any])
+    seen: dict[tuple[Any, ...], Any] = field(default_factory=dict[tuple[Any, ...], Any])
+    # The same function may belong to many nodes; reading its source takes most of the time.
+    sources: dict[int, _Source] = field(default_factory=dict[int, "_Source"])
 
     def visit(self, value: Any, place: Place) -> None:
         """Look at one object and at what it holds."""
         place = replace(place, depth=place.depth + 1)
-        key = (id(value), place.path)
+        # A method is another object each time it is looked up.
+        bound = type(value) is MethodType
+        key = (*((id(value.__func__), id(value.__self__)) if bound else (id(value),)), place.path)
         if place.depth > DEPTH or len(self.seen) >= OBJECTS or key in self.seen:
             return
         self.seen[key] = value
         # By its type and not by isinstance, which asks the object's own `__class__`.
         kind = cast("type[Any]", type(value))
         for base, look in (
+            (Handle, self._handle),
             (Pregel, self._graph),
             (BaseMessage, self._message),
             (FunctionType, self._function),
@@ -110,6 +132,13 @@ class _Walk:
 
     # What holds texts
 
+    def _handle(self, value: Any, place: Place) -> None:
+        own = attributes(value)
+        if isinstance(own.get("own"), Template) and isinstance(own.get("site"), Site):
+            if place.held.startswith("module constant `"):
+                place = place.at(place.held, source_held(place.held))
+            self.findings.add_handle(place, handle_name(own["site"]), own["own"])
+
     def _collection(self, items: Any, place: Place) -> None:
         for _, item in entries(items):
             self.visit(item, place)
@@ -125,6 +154,7 @@ class _Walk:
         metadata = cast("Mapping[str, Any]", config.get("metadata") or {})
         agent = metadata.get("lc_agent_name") or place.agent
         branches = getattr(own.get("builder"), "branches", {})
+        place = replace(place, context=own.get("context_schema") or place.context)
         for name, node in own.get("nodes", {}).items():
             if name != "__start__":
                 inner = replace(place, path=(*place.path, name), agent=agent, held=f"node `{name}`", source="")
@@ -138,16 +168,29 @@ class _Walk:
         from langchain_core.tools import BaseTool
 
         if isinstance(value, BasePromptTemplate):
-            self._prompt(value, place)
+            # Text alone that is piped into a model becomes a human message.
+            prompt = cast("Any", value)
+            named = place.held.startswith(type(prompt).__name__)
+            self._prompt(prompt, place if named else replace(place, role=place.role or "human"))
         elif isinstance(value, BaseTool):
             self._tool(value, place)
-        elif not isinstance(value, BaseLanguageModel):
+        elif isinstance(value, BaseLanguageModel):
+            if not place.library:
+                self.findings.blind[Blind(place.path, "model", "", place.held)] = None
+        else:
             if isinstance(value, RunnableBindingBase):
                 self._bound_tools(attributes(value).get("kwargs", {}), place)
             for item in attributes(value).values():
                 # A runnable's own texts are its name and tags.
                 if not isinstance(item, str):
                     self.visit(item, place)
+            self._methods(value, _ENTRIES, place)
+
+    def _methods(self, value: Any, names: Collection[str], place: Place) -> None:
+        """Those methods of an object that have one of these names and are not a library's."""
+        for name, item in members_of(value).items():
+            if name in names and type(item) is MethodType:
+                self.visit(item, place)
 
     def _tool(self, tool: BaseTool, place: Place) -> None:
         own = attributes(tool)
@@ -173,27 +216,16 @@ class _Walk:
 
     def _prompt(self, prompt: Any, place: Place) -> None:
         """A prompt template of LangChain: its messages, in order."""
-        held = place.held if place.held.startswith("ChatPromptTemplate") else f"ChatPromptTemplate in {place.held}"
-        for item in attributes(prompt).get("messages") or [prompt]:
-            if isinstance(item, BaseMessage):
-                self._message(item, place.at(held, place.source))
-                continue
-            own = attributes(item)
-            role = next((role for role in _ROLES if type(item).__name__.lower().startswith(role)), None)
-            inner = own.get("prompt", item)
-            for part in cast("list[Any]", inner) if isinstance(inner, list) else [inner]:
-                text, form = attributes(part).get("template"), attributes(part).get("template_format", "f-string")
-                if isinstance(text, str) and (role or item is prompt):
-                    template, fragment = template_from(text, form)
-                    self.findings.add(place.at(held, place.source), template, role, fragment=fragment)
+        kind = type(prompt).__name__
+        held = place.held if place.held.startswith(kind) else f"{kind} in {place.held}"
+        pulled = pulled_from(attributes(prompt).get("metadata"))
+        place = place.at(f"{held}, pulled from {pulled}" if pulled else held, place.source)
+        for role, template, fragment in texts_of(prompt):
+            self.findings.add(place, template, role or place.role, fragment=fragment)
 
     def _message(self, message: BaseMessage, place: Place) -> None:
-        role = message.type if message.type in _ROLES else None
-        content = message.content
-        for block in [content] if isinstance(content, str) else content:
-            text = block if isinstance(block, str) else block.get("text")
-            if role and isinstance(text, str):
-                self.findings.add(place, Template(text), role)
+        for role, template, _ in message_texts(message):
+            self.findings.add(place, template, role)
 
     # Functions
 
@@ -215,13 +247,17 @@ class _Walk:
     def _function(self, function: FunctionType, place: Place, owner: Any = None) -> None:
         code = function.__code__
         cells = dict(cells_of(function))
-        if in_library(function.__globals__.get("__name__", "")):
-            self._library_function(cells, place)
+        module = str(function.__globals__.get("__name__", ""))
+        if in_library(module):
+            if owner is not None and module.startswith(_SHIPPED):
+                self._shipped(function, place, owner)
+            # What `dynamic_prompt` wraps returns the system prompt.
+            made = "dynamic_prompt" in function.__qualname__
+            self._library_function(cells, replace(place, role="system") if made else place)
             return
         place = replace(place, library=False)
         title = title_of(function)
-        reading = read(code)
-        names = tuple(name for name in dict.fromkeys(names_in(code)) if not name.startswith("__"))
+        _, reading, names = self._read(code)
         variables = {name: function.__globals__[name] for name in names if name in function.__globals__}
         known = {**variables, **cells}
         if reading is None:
@@ -229,7 +265,11 @@ class _Walk:
             self._constants(code, inner, function.__doc__)
         else:
             self._literals(reading, known, title, code.co_filename, place)
-        module = str(function.__globals__.get("__name__", ""))
+        owned = members_of(owner) if owner is not None else {}
+        owned = {name: value for name, value in owned.items() if name in names}
+        self.findings.blind |= dict.fromkeys(
+            blind_spots(function, place.path, [*variables.values(), *cells.values(), *owned.values()])
+        )
         code_names = _Code(reading, names)
         for name, value in variables.items():
             self._named(name, value, place.at(f"module constant `{module}.{name}`"), code_names)
@@ -237,11 +277,30 @@ class _Walk:
             self._named(name, value, place.at(f"variable `{name}` in the closure of {title}"), code_names)
         for name, value in defaults_of(function):
             self._named(name, value, place.at(f"default of `{name}` in {title}"), code_names)
-        if owner is not None:
-            owned = type(owner).__name__
-            for name, value in {**type(owner).__dict__, **attributes(owner)}.items():
-                if name in names:
-                    self._named(name, value, place.at(f"attribute `{name}` of `{owned}`"), code_names)
+        if place.context is not None:
+            inner = place.at(f"default of `{place.context.__name__}` in the graph's context_schema")
+            self._members(class_defaults(place.context), inner, code_names)
+        for name, value in owned.items():
+            self._named(name, value, place.at(f"attribute `{name}` of `{type(owner).__name__}`"), code_names)
+
+    def _read(self, code: CodeType) -> _Source:
+        found = self.sources.get(id(code))
+        if found is None:
+            names = tuple(name for name in dict.fromkeys(names_in(code)) if not name.startswith("__"))
+            found = self.sources[id(code)] = _Source(code, read(code), names)
+        return found
+
+    def _shipped(self, function: FunctionType, place: Place, owner: Any) -> None:
+        """A method of LangChain's own middleware: its texts, and those of the methods that it calls on itself."""
+        place = replace(place, shipped=True, library=True)
+        code, reading, names = self._read(function.__code__)
+        if reading is not None:
+            self._literals(reading, function.__globals__, title_of(function), code.co_filename, place)
+        for name, value in attributes(owner).items():
+            if name in names and isinstance(value, str):
+                inner = place.at(f"attribute `{name}` of `{type(owner).__name__}`")
+                self._constant(name, value, inner, _Code(reading, names))
+        self._methods(owner, names, place)
 
     def _library_function(self, cells: Mapping[str, Any], place: Place) -> None:
         """Of a library's function, the closure: agents keep their prompt, tools and middleware there."""
@@ -289,8 +348,13 @@ class _Walk:
             self._entries(name, value, place, code)
         elif is_record(value):
             self._members(value.__dict__ if isinstance(value, type) else attributes(value), place, code)
+            if not isinstance(value, type):
+                self._methods(value, code.names, place)
         elif kind.__module__.startswith("langchain_core.prompts"):
-            self.visit(value, place.at(f"ChatPromptTemplate {place.held.removeprefix('module constant ')}"))
+            formatted = code.reading is not None and name in code.reading.formatted
+            role = (code.reading.roles.get(name) if code.reading else None) or (None if formatted else "human")
+            held = f"{kind.__name__} {place.held.removeprefix('module constant ')}"
+            self.visit(value, replace(place.at(held), role=role))
         else:
             role = code.reading.roles.get(name) if code.reading else None
             self.visit(value, replace(place, role=role))
@@ -305,7 +369,7 @@ class _Walk:
     def _entries(self, name: str, value: Any, place: Place, code: _Code) -> None:
         """The entries of a constant that is a dict, list or tuple."""
         for key, item in entries(value):
-            inner = place.at(_part(place.held, f"[{key!r}]"))
+            inner = place.at(part_held(place.held, f"[{key!r}]"))
             if isinstance(item, str):
                 self._constant(name, item, inner, code)
             else:
@@ -314,8 +378,11 @@ class _Walk:
     def _members(self, members: Mapping[str, Any], place: Place, code: _Code) -> None:
         """The texts of a class or record that the code names."""
         for name, item in list(members.items()):
+            inner = place.at(part_held(place.held, f".{name}"))
             if name in code.names and isinstance(item, str):
-                self._constant(name, item, place.at(_part(place.held, f".{name}")), code)
+                self._constant(name, item, inner, code)
+            elif name in code.names and issubclass(cast("type[Any]", type(item)), Handle):
+                self.visit(item, inner)
 
     def _constant(self, name: str, text: str, place: Place, code: _Code) -> None:
         role = code.reading.roles.get(name) if code.reading else None
@@ -323,12 +390,5 @@ class _Walk:
         if role is None and not formatted and not is_prose(text):
             return
         if place.held.startswith("module constant `"):
-            module, _, constant = place.held.split("`")[1].partition("[")[0].rpartition(".")
-            place = place.at(place.held, line_of(sys.modules.get(module), constant))
+            place = place.at(place.held, source_held(place.held))
         self.findings.add(place, (parse_format(text) if formatted else None) or Template(text), role)
-
-
-def _part(held: str, suffix: str) -> str:
-    """What holds a part of what `held` names: the suffix goes to the first name in it."""
-    before, name, after = held.split("`", 2)
-    return f"{before}`{name}{suffix}`{after}"
