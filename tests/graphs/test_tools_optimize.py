@@ -294,7 +294,7 @@ class TestCredit:
         assert [len(asked), gradients.failures] == [3, ()]
         assert steady(asked[-1]) == snapshot("""\
 <<<DATA output of the whole system>>>
-{"messages": [{"content": "What costs tea", "id": "...", "role": "human"}, {"content": "", "id": "...", "name": "clerk", "role": "assistant", "tool_calls": [{"args": {"item": "a cup of tea, please"}, "id": "c1", "name": "price"}]}, {"content": "a cup of tea, please costs 20 coins", "id": "...", "name": "price", "role": "tool", "tool_call_id": "c1"}, {"content": "a cup of tea, please costs 20 coins", "id": "...", "name": "clerk", "role": "assistant"}]}
+{"messages": [{"content": "What costs tea", "role": "human"}, {"content": "", "name": "clerk", "role": "assistant", "tool_calls": [{"args": {"item": "a cup of tea, please"}, "name": "price"}]}, {"content": "a cup of tea, please costs 20 coins", "name": "price", "role": "tool"}, {"content": "a cup of tea, please costs 20 coins", "name": "clerk", "role": "assistant"}]}
 <<<END>>>
 
 <<<DATA verdicts on the output of the whole system>>>
@@ -321,7 +321,7 @@ tools it could call: [{"function": {"description": "The price of an item.", "nam
 <<<END>>>
 
 <<<DATA reply of the call>>>
-[{"args": {"item": "a cup of tea, please"}, "id": "c1", "name": "price"}]
+[{"args": {"item": "a cup of tea, please"}, "name": "price"}]
 <<<END>>>
 
 <<<DATA feedback on it>>>
@@ -362,7 +362,7 @@ The item's name.
 <<<END>>>
 
 <<<DATA S1: reply of `model`, from G1 G2 P1 P2>>>
-[{"args": {"item": "a cup of tea, please"}, "id": "c1", "name": "price"}]
+[{"args": {"item": "a cup of tea, please"}, "name": "price"}]
 <<<END>>>
 
 <<<DATA S2: value sent to `tools`, from S1>>>
@@ -383,7 +383,7 @@ a cup of tea, please costs 20 coins
 
 <<<DATA S5: output `messages`, from G1 S1 S3 S4>>>
 human: What costs tea
-assistant: [{"args": {"item": "a cup of tea, please"}, "id": "c1", "name": "price"}]
+assistant: [{"args": {"item": "a cup of tea, please"}, "name": "price"}]
 tool: a cup of tea, please costs 20 coins
 assistant: a cup of tea, please costs 20 coins
 <<<END>>>
@@ -391,12 +391,14 @@ assistant: a cup of tea, please costs 20 coins
 Not prompts but descriptions, by which the model decides, are: P1 (when to call the tool), P2 (what to put into the argument). Of such a description, say what it should tell the model.
 
 <<<DATA output of the whole system>>>
-{"messages": [{"content": "What costs tea", "id": "...", "role": "human"}, {"content": "", "id": "...", "name": "clerk", "role": "assistant", "tool_calls": [{"args": {"item": "a cup of tea, please"}, "id": "c1", "name": "price"}]}, {"content": "a cup of tea, please costs 20 coins", "id": "...", "name": "price", "role": "tool", "tool_call_id": "c1"}, {"content": "a cup of tea, please costs 20 coins", "id": "...", "name": "clerk", "role": "assistant"}]}
+{"messages": [{"content": "What costs tea", "role": "human"}, {"content": "", "name": "clerk", "role": "assistant", "tool_calls": [{"args": {"item": "a cup of tea, please"}, "name": "price"}]}, {"content": "a cup of tea, please costs 20 coins", "name": "price", "role": "tool"}, {"content": "a cup of tea, please costs 20 coins", "name": "clerk", "role": "assistant"}]}
 <<<END>>>
 
 <<<DATA verdicts on the output of the whole system>>>
 right_price: score 0. expected 'tea costs 3 coins'
 <<<END>>>
+
+Used on several visits: P1, P2. One visit is named by what it led to: P1@S1.
 
 Give feedback on what is at fault among: P1, P2, S1, S2, S3, S4, S5.\
 """)
