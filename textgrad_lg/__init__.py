@@ -9,22 +9,30 @@ from textgrad_lg.errors import TextgradError
 from textgrad_lg.evals import Evals, TextLoss, exact, numeric, regex
 from textgrad_lg.example import Example, Score
 from textgrad_lg.gradient import Gradient, Gradients
-from textgrad_lg.optim import TGD
+from textgrad_lg.handle import Prompt
+from textgrad_lg.optim import TGD, EditLimits, Joint, JustRewrite, Momentum, Paraphrase
 from textgrad_lg.prompt import Demo, Template
 from textgrad_lg.registry import MemoryRegistry, PromptRegistry, SQLiteRegistry
 from textgrad_lg.run import (
     Budget,
+    Diagnosis,
+    DiagnosisPlan,
+    Follower,
     OptimizeResult,
     Plan,
     Price,
     Settings,
+    adiagnose,
     aoptimize,
+    attach,
+    diagnose,
     from_registry,
     optimize,
 )
 from textgrad_lg.site import Site
+from textgrad_lg.threads import carry_context
 from textgrad_lg.trace import Span, Trace
-from textgrad_lg.types import Phase, SpanKind, Strategy
+from textgrad_lg.types import Phase, SpanKind, Strategy, Tools
 from textgrad_lg.update import Update
 from textgrad_lg.variable import Variable
 
@@ -32,15 +40,24 @@ __all__ = [
     "TGD",
     "Budget",
     "Demo",
+    "Diagnosis",
+    "DiagnosisPlan",
+    "EditLimits",
     "Evals",
     "Example",
+    "Follower",
     "Gradient",
     "Gradients",
+    "Joint",
+    "JustRewrite",
     "MemoryRegistry",
+    "Momentum",
     "OptimizeResult",
+    "Paraphrase",
     "Phase",
     "Plan",
     "Price",
+    "Prompt",
     "PromptRegistry",
     "SQLiteRegistry",
     "Score",
@@ -52,11 +69,16 @@ __all__ = [
     "Template",
     "TextLoss",
     "TextgradError",
+    "Tools",
     "Trace",
     "Update",
     "Variable",
+    "adiagnose",
     "aoptimize",
+    "attach",
     "backward",
+    "carry_context",
+    "diagnose",
     "exact",
     "from_registry",
     "numeric",
