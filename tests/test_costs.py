@@ -17,7 +17,7 @@ from langgraph.graph import MessagesState, StateGraph
 from benchmarks import memory, overlay, recording
 from benchmarks.measure import added, take_turns, verdict
 from textgrad_lg.record import record
-from textgrad_lg.record.log import RunLog
+from textgrad_lg.record.log import Log, RunLog
 from textgrad_lg.record.runs import to_run
 from textgrad_lg.testing import ScriptedChatModel
 from textgrad_lg.testing.traces import TraceBuilder
@@ -50,6 +50,11 @@ print([name for name in sys.modules if name.startswith("textgrad_lg_")])
 """
 
 
+def unread(recording_):
+    """The notes of the runs of which no Trace was asked for yet."""
+    return [entry for entry in recording_._entries if isinstance(entry, Log)]
+
+
 def test_a_graph_has_no_handler_and_no_exporter_unless_it_is_recorded():
     done = subprocess.run([sys.executable, "-c", HANDLERS], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == ["[[], ['_Layer'], []]", "[]"]
@@ -62,7 +67,7 @@ class TestWhatIsKept:
         try:
             with record() as recording_:
                 recording.row(3).invoke({"text": "hello", "count": 0})
-                logs = [weakref.ref(log) for log in recording_._entries]
+                logs = [weakref.ref(log) for log in unread(recording_)]
                 root = to_run(cast("Any", logs[0]()))
                 (child,) = [weakref.ref(run) for run in root.children if run.name == "node1"]
                 assert child().parent is root
@@ -116,7 +121,7 @@ class TestWhatIsKept:
         model = ScriptedChatModel(replies=[AIMessage("a good film")])
         with record() as recording_:
             model.invoke("hello")
-            (log,) = recording_._entries
+            (log,) = unread(recording_)
             run = to_run(cast("Any", log))
             assert run.outputs.message.text == "a good film"
             assert not hasattr(run.outputs, "generations")
@@ -127,6 +132,38 @@ class TestWhatIsKept:
     def test_large_texts_are_kept_once(self, make):
         kept = memory.measured(make)
         assert max(kept.run, kept.trace) <= memory.TEXTS * kept.texts + memory.SPAN * kept.spans
+
+    def test_where_texts_are_small_a_span_takes_little_more_than_its_message(self):
+        kept = memory.measured(partial(memory.conversation, "ten bytes ", 100))
+        assert max(kept.run, kept.trace) <= memory.TEXTS * kept.texts + 1.5 * memory.SPAN * kept.spans
+
+    def test_a_prompt_is_kept_as_it_was_sent_and_equal_ones_once(self):
+        model = ScriptedChatModel(replies=["one", "two"])
+        with record() as recording_:
+            for word in ("same", "same"):
+                prompt = SystemMessage(f"The {word} prompt.")
+                model.invoke([prompt])
+                prompt.content = "Changed when it had been sent."
+            first, second = (to_run(log).inputs for log in unread(recording_))
+        assert first == [SystemMessage("The same prompt.")]
+        assert first[0].content is second[0].content
+
+    @pytest.mark.parametrize(
+        "message",
+        [
+            SystemMessage("Be brief.", name="editor"),
+            HumanMessage("hello", additional_kwargs={"lang": "en"}),
+            HumanMessage([{"type": "text", "text": "hello"}]),
+            HumanMessage("hello", id="h"),
+            AIMessage("hello"),
+        ],
+    )
+    def test_a_message_that_has_more_than_a_text_is_kept_whole(self, message):
+        with record() as recording_:
+            ScriptedChatModel(replies=["one"]).invoke([message])
+            (log,) = unread(recording_)
+            (kept,) = to_run(log).inputs
+        assert kept is message
 
 
 class TestRunIds:
@@ -143,6 +180,10 @@ class TestRunIds:
         (child,) = root.children
         assert (root.id, child.id) == (str(run_id), str(inner))
         assert (root.name, child.name, child.outputs, child.end) == ("graph", "node", {"a": 2}, 0.0)
+        log.on_chain_end({"a": 3}, run_id=inner)
+        log.on_chain_error(ValueError("late"), run_id=inner)
+        (again,) = to_run(log_).children
+        assert (again.outputs, again.error) == ({"a": 2}, None)  # the first end counts
         assert log.knows(inner)
         log.close()
         assert not log.knows(inner)

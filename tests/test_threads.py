@@ -406,6 +406,30 @@ class TestPools:
         with ThreadPoolExecutor() as pool:
             assert list(context.run(pool.map, lambda _: NUMBER.get(), range(3))) == [1, 1, 1]
 
+    def test_threads_that_are_no_workers_as_python_knows_them_keep_no_context_either(self, monkeypatch):
+        class Own(ThreadPoolExecutor):
+            def _adjust_thread_count(self):
+                if not self._threads:
+                    thread = threading.Thread(target=self.work, daemon=True)
+                    self._threads = {thread}
+                    thread.start()
+
+            def work(self):
+                while (item := self._work_queue.get()) is not None:
+                    item.run()
+
+        def begun_in_a_context(pool):
+            context = contextvars.copy_context()
+            context.run(NUMBER.set, 1)
+            assert context.run(pool.submit, context.copy().run, NUMBER.get).result() == 1
+            return ORIGINALS[1](pool, NUMBER.get).result()
+
+        with Own(1) as pool:
+            assert begun_in_a_context(pool) == 0
+        monkeypatch.setattr(threads, "_WORKER", None)
+        with ThreadPoolExecutor(1) as pool:
+            assert begun_in_a_context(pool) == 0
+
     def test_futures_are_what_they_were(self):
         with ThreadPoolExecutor(1) as pool:
             assert pool.submit(pow, 2, exp=3).result() == 8

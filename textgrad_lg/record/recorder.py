@@ -118,7 +118,7 @@ def record(
     block's recording too.
 
     Messages and objects deep inside the state are kept by reference until the Trace is read; a graph that changes a
-    message in place has it recorded as it was in the end.
+    message of its state in place has it recorded as it was in the end. A prompt of text alone is recorded as it was sent.
 
     Args:
         example: The id of the Example that is run; it is written into each Trace.

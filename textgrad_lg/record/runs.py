@@ -155,7 +155,7 @@ def _lane(parent: Run, fork: Fork | None, lanes: dict[Fork, Lane]) -> Lane:
     lane = parent.main if fork is None else lanes.get(fork)
     if lane is None:
         assert fork is not None
-        base = parent.main if fork.base is None else lanes[fork.base]
+        base = parent.main if fork.base is None else lanes.get(fork.base, parent.main)
         lanes[fork] = lane = Lane(base, base.count)
     lane.count += 1
     return lane
