@@ -5,20 +5,18 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from textgrad_lg.autograd.reduce import distinct
-from textgrad_lg.llm import ask
 from textgrad_lg.optim import words
 from textgrad_lg.optim.demos import Demos
 from textgrad_lg.optim.edit import EditLimits
 from textgrad_lg.optim.insert import Insert
 from textgrad_lg.optim.patch import Patch
-from textgrad_lg.optim.rewrite import Alternatives
+from textgrad_lg.optim.rewrite import Rewrite
 from textgrad_lg.optim.screen import draw, limits_for
 from textgrad_lg.optim.tgd import LONG, rank
-from textgrad_lg.optim.words import LONGEST
 from textgrad_lg.templates import fence, fill
 
 if TYPE_CHECKING:
@@ -29,7 +27,6 @@ if TYPE_CHECKING:
     from textgrad_lg.optim.checks import Check
     from textgrad_lg.prompt import Template
     from textgrad_lg.site import Site
-    from textgrad_lg.update import Update
 
 _ALTERNATIVES, _TOLD, _PAST = 4, 3, 4_000
 """Alternatives at most; earlier edits that a request tells of; hard cap in tokens of each past text that it shows."""
@@ -38,53 +35,24 @@ _ALIKE = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Carry:
+class Carry(Rewrite):
     """Asks the model for new versions that go on from past texts, which are drawn by what they did to the score.
 
     All that was ever tried would soon be longer than the text itself, so a few past texts stand for it. Each comes with the
     probability of its score, and not always the best: scores are noisy, and another text may be the better way on.
 
     Attributes:
-        alternatives: How many versions to ask for.
         draws: Past texts that are drawn at most; the text in force is among those they are drawn from, and is shown anyway.
         temperature: In units of the score: a text that is better by this much is drawn first about three times as often.
-        constraints: What every version must meet, in the user's words.
-        in_context_examples: Examples of good texts, in the user's words.
-        limits: States the length limit in the request.
-        longest: The longest text that is sent to be rewritten, in characters.
     """
 
-    alternatives: int = _ALTERNATIVES
     draws: int = 2
     temperature: float = 0.1
-    constraints: Sequence[str] = ()
-    in_context_examples: Sequence[str] = ()
-    limits: EditLimits = field(default_factory=EditLimits)
-    longest: int = LONGEST
 
     @property
     def name(self) -> str:
         """The name that the journal and the report give it."""
         return "momentum"
-
-    async def propose(
-        self, site: Site, template: Template, gradients: tuple[Gradient, ...], context: StepContext
-    ) -> tuple[Update, ...]:
-        """Propose what the model writes; nothing where there is no model.
-
-        Raises:
-            ModelError: The call failed for good.
-            TemplateError: The text is longer than `longest`.
-            BudgetExhausted: The call was not admitted.
-        """
-        if context.model is None:
-            return ()
-        words.whole(site, template, self.longest, to="rewritten", cure="Carry(longest=...)")
-        reply = await ask(context.model, self.request(site, template, gradients, context), Alternatives)
-        return tuple(
-            words.update(site, template, new.text, why=new.why, proposer=self.name, gradients=gradients)
-            for new in reply.value.alternatives[: self.alternatives]
-        )
 
     def request(
         self, site: Site, template: Template, gradients: Sequence[Gradient], context: StepContext
@@ -154,7 +122,7 @@ class Momentum:
             raise TypeError("constraints and in_context_examples are lists of texts; put the one text into a list")
         self._limits = limits_for(limits, frozen=frozen, checks=checks, trusted=(*constraints, *in_context_examples))
         few, asked, shown = min(_ALTERNATIVES, proposals), tuple(constraints), tuple(in_context_examples)
-        self._carry = Carry(few, draws, temperature, asked, shown, self._limits)
+        self._carry = Carry(few, asked, shown, self._limits, draws=draws, temperature=temperature)
         self._patch = Patch(few, asked, shown, self._limits)
         self._others = (Insert(frozen=self._limits.frozen), Demos())
 

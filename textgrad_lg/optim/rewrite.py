@@ -77,7 +77,7 @@ class Rewrite:
         """
         if context.model is None:
             return ()
-        words.whole(site, template, self.longest, to="rewritten", cure="Rewrite(longest=...)")
+        words.whole(site, template, self.longest, to="rewritten", cure=f"{type(self).__name__}(longest=...)")
         reply = await ask(context.model, self.request(site, template, gradients, context), Alternatives)
         return tuple(
             words.update(site, template, new.text, why=new.why, proposer=self.name, gradients=gradients)
