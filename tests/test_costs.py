@@ -17,7 +17,8 @@ from langgraph.graph import MessagesState, StateGraph
 from benchmarks import memory, overlay, recording
 from benchmarks.measure import added, take_turns, verdict
 from textgrad_lg.record import record
-from textgrad_lg.record.log import Log, RunLog
+from textgrad_lg.record.log import RunLog
+from textgrad_lg.record.notes import Log
 from textgrad_lg.record.runs import to_run
 from textgrad_lg.testing import ScriptedChatModel
 from textgrad_lg.testing.traces import TraceBuilder

@@ -112,7 +112,7 @@ def found(discovery):
 class TestText:
     def test_the_docstring_is_true(self):
         assert doctest.testmod(handle).failed == 0
-        assert doctest.testmod(handle).attempted == 4
+        assert doctest.testmod(handle).attempted == 7
 
     def test_strings_keep_slots_and_format_fills_them(self):
         prompt = planner()

@@ -22,11 +22,11 @@ from langgraph.graph import END, START, StateGraph
 
 from textgrad_lg import Evals, MemoryRegistry, Prompt, Settings, Strategy, carry_context, optimize, threads
 from textgrad_lg.events import Warned
+from textgrad_lg.executor import Threads
 from textgrad_lg.overlay import Replacement, overlay
 from textgrad_lg.prompt import Template
 from textgrad_lg.record import record
 from textgrad_lg.record.lost import LOST, SIGN
-from textgrad_lg.run.threads import Threads
 from textgrad_lg.site import Site
 from textgrad_lg.testing import Rule, ScriptedChatModel, SimulatedChatModel
 from textgrad_lg.types import SpanKind

@@ -1,44 +1,79 @@
 """Textual gradients for LangGraph graphs that already exist.
 
 `optimize(graph, evals)` is the whole of it for most users. Its parts are public too, each in its own package: `record`,
-`overlay`, `evals`, `autograd`, `optim`, `registry`, `run`.
+`overlay`, `evals`, `autograd`, `optim`, `registry`, `run`. A name is imported when it is first used: a process that only
+serves a graph does not load what optimises it.
 """
 
-from textgrad_lg.autograd import backward, seed
-from textgrad_lg.errors import TextgradError
-from textgrad_lg.evals import Evals, TextLoss, exact, numeric, regex
-from textgrad_lg.example import Example, Score
-from textgrad_lg.gradient import Gradient, Gradients
-from textgrad_lg.handle import Prompt
-from textgrad_lg.optim import TGD, EditLimits, Joint, JustRewrite, Momentum, Paraphrase
-from textgrad_lg.prompt import Demo, Template
-from textgrad_lg.registry import MemoryRegistry, PromptRegistry, SQLiteRegistry
-from textgrad_lg.run import (
-    Budget,
-    Diagnosis,
-    DiagnosisPlan,
-    Follower,
-    OptimizeResult,
-    Plan,
-    Price,
-    Settings,
-    adiagnose,
-    aoptimize,
-    attach,
-    diagnose,
-    from_registry,
-    optimize,
-)
-from textgrad_lg.site import Site
-from textgrad_lg.threads import carry_context
-from textgrad_lg.trace import Span, Trace
-from textgrad_lg.types import Phase, SpanKind, Strategy, Tools
-from textgrad_lg.update import Update
-from textgrad_lg.variable import Variable
+from typing import TYPE_CHECKING
+
+from textgrad_lg.lazy import lazy
+
+if TYPE_CHECKING:
+    from textgrad_lg.autograd import backward, seed
+    from textgrad_lg.domain import Choice, Real, Whole
+    from textgrad_lg.errors import TextgradError
+    from textgrad_lg.evals import Evals, TextLoss, exact, numeric, regex
+    from textgrad_lg.example import Example, Score
+    from textgrad_lg.gradient import Gradient, Gradients
+    from textgrad_lg.handle import Prompt, Setting
+    from textgrad_lg.optim import TGD, EditLimits, Joint, JustRewrite, Momentum, Paraphrase
+    from textgrad_lg.prompt import Demo, Template
+    from textgrad_lg.registry import MemoryRegistry, PromptRegistry, SQLiteRegistry
+    from textgrad_lg.run import (
+        Budget,
+        Diagnosis,
+        DiagnosisPlan,
+        Follower,
+        OptimizeResult,
+        Plan,
+        Price,
+        Settings,
+        adiagnose,
+        aoptimize,
+        attach,
+        diagnose,
+        from_registry,
+        optimize,
+    )
+    from textgrad_lg.site import Site
+    from textgrad_lg.threads import carry_context
+    from textgrad_lg.trace import Span, Trace
+    from textgrad_lg.types import Phase, SpanKind, Strategy, Tools
+    from textgrad_lg.update import Update
+    from textgrad_lg.variable import Variable
+else:
+    __getattr__, __dir__ = lazy(
+        __name__,
+        {
+            "autograd": "backward seed",
+            "domain": "Choice Real Whole",
+            "errors": "TextgradError",
+            "evals": "Evals TextLoss exact numeric regex",
+            "example": "Example Score",
+            "gradient": "Gradient Gradients",
+            "handle": "Prompt Setting",
+            "optim": "TGD EditLimits Joint JustRewrite Momentum Paraphrase",
+            "overlay": "",
+            "prompt": "Demo Template",
+            "record": "",
+            "registry": "MemoryRegistry PromptRegistry SQLiteRegistry",
+            "replay": "",
+            "run": "Budget Diagnosis DiagnosisPlan Follower OptimizeResult Plan Price Settings adiagnose aoptimize attach"
+            " diagnose from_registry optimize",
+            "site": "Site",
+            "threads": "carry_context",
+            "trace": "Span Trace",
+            "types": "Phase SpanKind Strategy Tools",
+            "update": "Update",
+            "variable": "Variable",
+        },
+    )
 
 __all__ = [
     "TGD",
     "Budget",
+    "Choice",
     "Demo",
     "Diagnosis",
     "DiagnosisPlan",
@@ -59,8 +94,10 @@ __all__ = [
     "Price",
     "Prompt",
     "PromptRegistry",
+    "Real",
     "SQLiteRegistry",
     "Score",
+    "Setting",
     "Settings",
     "Site",
     "Span",
@@ -73,6 +110,7 @@ __all__ = [
     "Trace",
     "Update",
     "Variable",
+    "Whole",
     "adiagnose",
     "aoptimize",
     "attach",

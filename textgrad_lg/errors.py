@@ -11,6 +11,7 @@ never wrapped: they reach the user as they were raised.
     ├── DataError             the examples cannot be used as they are
     ├── EvaluatorError        an evaluator cannot be called, or was given nothing that it can judge
     ├── TemplateError         a text lost or invented a slot, or does not fit its Parameter
+    ├── DomainError           a setting's domain is none, or a value is not in it
     ├── TraceError            a Trace is not a DAG of the Spans and Variables it names, or its JSON is not a Trace
     ├── ModelError            a model call failed for good, after its retries
     │   └── UnusableReply     the model answered, and the answer could not be read
@@ -58,6 +59,10 @@ class EvaluatorError(TextgradError):
 
 class TemplateError(TextgradError):
     """A text lost or invented a slot, or does not fit its Parameter."""
+
+
+class DomainError(TextgradError, ValueError):
+    """A setting's domain is none, or a value is not in it."""
 
 
 class TraceError(TextgradError):

@@ -101,6 +101,8 @@ class Gated(Event):
         n: How many examples were compared.
         p_value: One-sided, for "the Update does not help"; None for "edit" and "minibatch".
         reason: Why it was accepted or rejected, in words.
+        together: The other Updates of the candidate, where it changes several Parameters at once: they were tested, and
+            are taken, all together or not at all.
     """
 
     update: Update
@@ -111,6 +113,20 @@ class Gated(Event):
     after: float | None = None
     n: int = 0
     p_value: float | None = None
+    together: tuple[Update, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OptimizerChosen(Event):
+    """No optimizer was given, and the run chose one.
+
+    Attributes:
+        optimizer: Its name.
+        reason: Why, in words.
+    """
+
+    optimizer: str
+    reason: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,27 +1,32 @@
-"""`Prompt`: a prompt that is held by name, for code that wants to say where its trainable text is."""
+"""`Prompt` and `Setting`: a prompt or a setting that is held by name, for code that wants to say where what is trainable is."""
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, cast
 
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage, convert_to_messages
 from langchain_core.prompt_values import ChatPromptValue
 from langchain_core.runnables import Runnable, RunnableConfig
 from typing_extensions import override
 
-from textgrad_lg.errors import TemplateError
+from textgrad_lg.domain import Choice, Real, Whole
+from textgrad_lg.errors import DomainError, TemplateError
 from textgrad_lg.overlay.scope import current
 from textgrad_lg.prompt import Template
 from textgrad_lg.record.recorder import note_use
 from textgrad_lg.record.uses import Handle, Use, slots_in
-from textgrad_lg.site import PROMPTS, Site
+from textgrad_lg.site import PROMPTS, SETTINGS, Site
 
 if TYPE_CHECKING:
     from textgrad_lg.overlay import Replacement
 
+V = TypeVar("V", bool, int, float, str)
+
 _NAME = re.compile(r"\w[\w. -]*")
+_SETTING = re.compile(r"\w[\w.-]*(?:/\w[\w.-]*)+")
 
 
 class Prompt(Handle, Runnable[Mapping[str, Any], ChatPromptValue]):
@@ -164,6 +169,78 @@ class Prompt(Handle, Runnable[Mapping[str, Any], ChatPromptValue]):
     def _used(self, text: Template, rendered: str) -> str:
         note_use(Use(self.site, self.own, text, rendered))
         return rendered
+
+
+class Setting(Generic[V]):
+    """A setting that is held by name, and gives the value in force wherever and whenever it is read.
+
+    Settings of LangChain's chat models and retrievers need none: `optimize(..., domains=...)` names them. A handle is for a
+    number or a choice that goes elsewhere: into another SDK, a search of a vector store, the node's own code. What its node
+    makes is taken to depend on it.
+
+    Its Site is `settings:<name>`. It may be changed unless `optimize_only` leaves it out; `domains` may narrow its domain.
+    `value` is read when it is asked for, so ask inside the node, and not while the graph is built. There is no registry of
+    handles: two with the same name, default and domain are one Parameter, and two with the same name that differ
+    are an error when Parameters are discovered.
+
+    Args:
+        name: Two parts or more with slashes between them, as in "retriever/k"; each of letters, digits, "_", "-" and ".".
+        default: The value where no other is in force.
+        domain: Which values it may take: `Real`, `Whole` or `Choice`.
+
+    Attributes:
+        name: Its name.
+        site: Its Site.
+        own: The text of its default.
+        domain: Its domain.
+
+    Raises:
+        DomainError: The name cannot be used, the default is not in the domain, or the domain is none of the three.
+
+    Example:
+        >>> from textgrad_lg import Whole
+        >>> k = Setting("retriever/k", 4, Whole(1, 10))
+        >>> k.value
+        4
+    """
+
+    def __init__(self, name: str, default: V, domain: Real | Whole | Choice) -> None:
+        if not _SETTING.fullmatch(name):
+            raise DomainError(
+                f"{name!r} cannot be the name of a setting; give it two parts of letters, digits, '_', '-' and '.', with a "
+                "slash between them, as in 'retriever/k'"
+            )
+        given: Any = domain
+        if not isinstance(given, (Real, Whole, Choice)):
+            raise DomainError(f"the setting {name!r} has {given!r}, which is no domain; give it Real, Whole or Choice")
+        try:
+            text = domain.text(domain.parse(json.dumps(default)))
+        except (ValueError, TypeError) as error:
+            raise DomainError(
+                f"the setting {name!r} has the default {default!r}, which is not {domain.words}"
+            ) from error
+        self.name = name
+        self.site = Site.parse(f"{SETTINGS}{name}")
+        self.own = Template(text)
+        self.domain = domain
+
+    def __repr__(self) -> str:
+        return f"Setting({self.name!r}, {self.own.text}, {self.domain!r})"
+
+    @property
+    def value(self) -> V:
+        """The value in force."""
+        scope = current()
+        change = None if scope is None else scope.texts.get(self.site)
+        text = self.own if change is None else _laid_over(self.own, change)
+        try:
+            value = self.domain.parse(text.text)
+        except ValueError:
+            # It was accepted when the domain was wider.
+            text = self.own
+            value = self.domain.parse(text.text)
+        note_use(Use(self.site, self.own, text, text.text, self.domain))
+        return cast("V", value)
 
 
 def _laid_over(own: Template, change: Replacement) -> Template:

@@ -5,6 +5,8 @@ A Trace comes from a live run, from a builder in a test, or from a production ba
 
 from __future__ import annotations
 
+import json
+import re
 from dataclasses import dataclass, field
 from functools import cache, cached_property
 from typing import TYPE_CHECKING
@@ -22,6 +24,9 @@ CONFIRMED = 1.0
 """Weight of an edge that was seen: by message id, tool call id, text, or because a call was given the value."""
 CANDIDATE = 0.1
 """Weight of an edge that is possible by its channel and was not seen in the value."""
+
+OPTIONS = "options"
+"""Attribute of a Span that chose what ran next: what it could have chosen, where the graph declares it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +47,8 @@ class Span:
             "content", "id", and "site" where it is a Parameter), "agent" (the name given to `create_agent`, if any), "tools",
             "input_tokens", "output_tokens".
             `tool`: "description", "arguments", "tool_call_id". `node`: "task" (LangGraph's checkpoint namespace),
-            "step", "triggers". All: "run_id".
+            "step", "triggers"; of one that chose what ran next, "options". `llm` and `tool`, where a replay answered from
+            memory: "replayed", and "seconds", which is how long the answer took when it was given first. All: "run_id".
     """
 
     id: str
@@ -153,8 +159,9 @@ class Trace:
         return {field: self.variable_by_id[name].value for field, name in self.outputs.items()}
 
     def to_json(self) -> str:
-        """The Trace as one line of JSON."""
-        return _adapter().dump_json(self).decode()
+        """The Trace as one line of JSON. A long text that stands in several places, such as an image's, is in it once."""
+        text = _adapter().dump_json(self).decode()
+        return _pooled(text) if len(text) > _LARGE else text
 
     @classmethod
     def from_json(cls, text: str | bytes) -> Trace:
@@ -164,11 +171,70 @@ class Trace:
             TraceError: `text` is not the JSON of a Trace.
         """
         try:
-            return _adapter().validate_json(text)
+            return _adapter().validate_json(_spread(text) if text[:_MARK_LENGTH] in (_MARK, _MARK.encode()) else text)
         except ValidationError as error:
             raise TraceError(
                 f"this is not a trace: {error.error_count()} fields do not fit, first {error.errors()[0]['loc']}"
             ) from error
+
+
+_LARGE, _LONG = 32_768, 2_048
+"""Characters: of a Trace's JSON and of a text, from which on it is worth looking for texts that stand in it twice."""
+_MARK = '{"texts":'
+_MARK_LENGTH = len(_MARK)
+_POOLED, _BEFORE = "$text", "before"
+_DATA_URL = re.compile(r"data:[\w/+.;=-]{1,100};base64,")
+
+
+def _pooled(text: str) -> str:
+    """The same JSON with its long texts listed first, each once, and numbers in their places."""
+    if f'"{_POOLED}"' in text:
+        return text
+    data: JSON = json.loads(text)
+    counts: dict[str, int] = {}
+    todo: list[JSON] = [data]
+    while todo:
+        item = todo.pop()
+        if isinstance(item, str):
+            long = item[_head(item) :]
+            counts[long] = counts.get(long, 0) + (len(long) >= _LONG)
+        elif isinstance(item, list | dict):
+            todo += item.values() if isinstance(item, dict) else item
+    shared = [item for item, count in counts.items() if count > 1]
+    if not shared:
+        return text
+    number = {item: at for at, item in enumerate(shared)}
+
+    def put(item: JSON) -> JSON:
+        if isinstance(item, str):
+            at = _head(item)
+            long = number.get(item[at:])
+            return item if long is None else {_POOLED: long, _BEFORE: item[:at]}
+        if isinstance(item, list):
+            return [put(part) for part in item]
+        return {key: put(part) for key, part in item.items()} if isinstance(item, dict) else item
+
+    return json.dumps({"texts": shared, "trace": put(data)}, ensure_ascii=False, separators=(",", ":"))
+
+
+def _head(text: str) -> int:
+    """Where the long part of a text begins: an image's data is in the state as it is, and in a message as a URL."""
+    found = _DATA_URL.match(text) if text.startswith("data:") else None
+    return found.end() if found else 0
+
+
+def _spread(text: str | bytes) -> str:
+    """The JSON that `_pooled` was given."""
+
+    def put(found: dict[str, JSON]) -> JSON:
+        at = found.get(_POOLED)
+        return f"{found[_BEFORE]}{texts[at]}" if isinstance(at, int) else found
+
+    try:
+        texts: list[str] = json.loads(text)["texts"]
+        return json.dumps(json.loads(text, object_hook=put)["trace"], ensure_ascii=False)
+    except (ValueError, TypeError, KeyError, IndexError) as error:
+        raise TraceError(f"this is not a trace: its long texts cannot be put back ({error})") from error
 
 
 @cache

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
@@ -63,6 +64,25 @@ def without_ids(value: JSON) -> JSON:
     parts = ("content", "tool_calls", "invalid_tool_calls")
     found = {key: _unnamed(item) if key in parts else without_ids(item) for key, item in value.items()}
     return {key: item for key, item in found.items() if key not in _IDS}
+
+
+_IMAGES = ("image", "image_url", "input_image")
+_ENCODED = re.compile(r"[A-Za-z0-9+/_-]{600,}={0,2}")
+
+
+def is_image(value: JSON) -> bool:
+    """Whether a value is an image: one content block of a message, in LangChain's form or a provider's."""
+    return isinstance(value, dict) and value.get("type") in _IMAGES
+
+
+def images_in(content: JSON) -> list[JSON]:
+    """The images in a message's content, in order."""
+    return [block for block in content if is_image(block)] if isinstance(content, list) else []
+
+
+def readable(text: str) -> str:
+    """A text to be read, without what no reader can: bytes that are written as letters are named by their length."""
+    return _ENCODED.sub(lambda found: f"[{len(found[0])} characters of encoded data]", text)
 
 
 def leaf_texts(value: JSON) -> Iterator[str]:

@@ -110,11 +110,11 @@ async def test_the_caps_leave_the_words_around_them_a_small_share():
 
 
 SLOTS = {
-    "llm": "goal input output verdicts name prompts inputs others reply feedback tried wanted",
+    "llm": "goal input output verdicts name prompts inputs others reply decided feedback tried wanted",
     "tool": "goal input output verdicts kind name tool inputs others result feedback tried wanted",
     "function": "goal input output verdicts name purpose inputs others result feedback tried wanted",
     "eval": "input name purpose inputs others result tried wanted",
-    "fused": "goal input name run output verdicts tried visits wanted",
+    "fused": "goal input name run output verdicts tried decided visits wanted",
 }
 
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from textgrad_lg.optim import TGD, Joint, Momentum, choose
+from textgrad_lg.optim import TGD, Joint, Momentum, Pareto, choose
 
 A_STEP = 8 * 9
 """Calls of a step of eight examples and eight proposals, one call a run."""
@@ -23,8 +23,9 @@ A_STEP = 8 * 9
         ({"calls": 6 * A_STEP}, Momentum, 8, "the calls left pay for about 6 steps, enough for past edits"),
         ({"calls": 6 * A_STEP - 1}, TGD, 8, "TGD: 40% of the examples fail, and the calls left pay for about 5 steps."),
         ({"calls": 6 * A_STEP, "calls_a_run": 2}, TGD, 8, "about 3 steps"),
-        ({"calls": 2 * A_STEP, "parameters": 3}, Joint, 8, "one call a step plans for all 3 Parameters"),
-        ({"calls": 3 * A_STEP, "parameters": 3}, TGD, 8, "about 3 steps"),
+        ({"calls": 6 * A_STEP - 1, "parameters": 3}, Joint, 8, "one call a step plans for all 3 Parameters"),
+        ({"calls": 7 * A_STEP, "parameters": 2}, Pareto, 8, "one call a step plans for all 2 Parameters; gains too"),
+        ({"parameters": 2}, Pareto, 8, "Pareto over Joint: 40% of the examples fail, calls are not limited"),
         ({"calls": 2 * A_STEP}, TGD, 8, "about 2 steps"),
         ({"calls": 32}, TGD, 3, "TGD with at most 3 a step: 40% of the examples fail, and 32 calls are left, too few"),
         (
@@ -41,6 +42,19 @@ def test_what_suits(known, kind, proposals, reason):
     assert type(choice.optimizer) is kind
     assert choice.optimizer.proposals == proposals
     assert reason in choice.reason
+
+
+@pytest.mark.parametrize(
+    ("known", "code"),
+    [
+        ({"parameters": 2}, "Pareto(Joint(proposals=7))"),
+        ({"calls": 2 * A_STEP}, "TGD()"),
+        ({"calls": 32}, "TGD(proposals=3)"),
+        ({"calls": 32, "parameters": 4}, "Joint(proposals=3)"),
+    ],
+)
+def test_it_is_told_as_one_would_write_it(known, code):
+    assert choose(**{"failing": 0.4, "parameters": 1, "critic": True, **known}).code == code
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def context(*gradients: Gradient, **more) -> StepContext:
 
 async def propose(*plans: dict, joint: Joint | None = None, **more) -> Proposals:
     model = ScriptedChatModel(replies=lambda _: {"plans": list(plans)})
-    return await (joint or Joint()).propose(context(model=model, **more))
+    return await (joint or Joint(proposers=())).propose(context(model=model, **more))
 
 
 def told(updates) -> list[str]:
@@ -188,7 +188,7 @@ async def test_a_candidate_whose_every_part_was_tried_does_not_come_again():
 
 async def test_whole_plans_go_before_parts():
     plans = [plan(edit("P1", f"{at} {{x}}"), edit("P2", f"{at}")) for at in range(4)]
-    found = await propose(*plans, joint=Joint(proposals=4, plans=3))
+    found = await propose(*plans, joint=Joint(proposals=4, plans=3, proposers=()))
     assert len(found.joint) == 3
     assert told(found.updates) == ["write/human: 0 {x}"]
 
@@ -207,7 +207,7 @@ async def test_whole_plans_go_before_parts():
 )
 async def test_a_plan_that_cannot_be_applied_is_asked_for_once_more(wrong, reason):
     replies: list[Any] = [{"plans": [wrong, plan(edit("P3", "A"))]}, {"plans": [plan(edit("P3", "B"))]}]
-    joint = Joint(frozen=[r"Policy \d[^.]*\."])
+    joint = Joint(proposers=(), frozen=[r"Policy \d[^.]*\."])
     model = ScriptedChatModel(replies=replies)
     found = await joint.propose(context(model=model))
     assert told(found.updates) == ["edit/system: B", "edit/system: A"]
@@ -223,13 +223,15 @@ async def test_a_plan_that_cannot_be_applied_is_asked_for_once_more(wrong, reaso
 async def test_only_whole_texts_are_shown():
     texts = {**TEXTS, PLAN: Template("x" * 90)}
     model = ScriptedChatModel(replies=[{"plans": []}])
-    await Joint(longest=100).propose(context(model=model, parameters=texts))
+    await Joint(longest=100, proposers=()).propose(context(model=model, parameters=texts))
     shown = str(model.requests[0])
     assert "P1 is the human prompt of `write`" in shown
     assert "P2 is the system prompt of `edit`" in shown
     assert "xxx" not in shown
 
-    found = await Joint(longest=10).propose(context(model=ScriptedChatModel(replies=[]), parameters=texts))
+    found = await Joint(longest=10, proposers=()).propose(
+        context(model=ScriptedChatModel(replies=[]), parameters=texts)
+    )
     [failure] = found.failures
     assert failure.startswith("joint: the text of write/human has 29 characters, and at most 10 are sent to be edited;")
     assert failure.endswith("or raise Joint(longest=...)")
@@ -240,19 +242,19 @@ async def test_the_feedback_is_bounded_whatever_the_number_of_parameters():
     gradients = [gradient(site, f"{at} " + "y" * 500, trace=f"t{at}") for site in sites for at in range(40)]
     model = ScriptedChatModel(replies=[{"plans": []}])
     step = context(*gradients, model=model, parameters={site: Template("x") for site in sites})
-    await Joint().propose(step)
+    await Joint(proposers=()).propose(step)
     assert len(str(model.requests[0])) < 16_000
 
 
 async def test_a_failed_call_is_a_line():
-    found = await Joint().propose(context(model=ScriptedChatModel(replies=[ModelError("gone")])))
+    found = await Joint(proposers=()).propose(context(model=ScriptedChatModel(replies=[ModelError("gone")])))
     assert found == Proposals(failures=("joint: gone",))
 
 
 async def test_limits_hold_for_each_part():
     found = await propose(
         plan(edit("P1", "Write {x} shortly."), edit("P2", "y" * 31)),
-        joint=Joint(limits=EditLimits(characters=30, growth=1)),
+        joint=Joint(proposers=(), limits=EditLimits(characters=30, growth=1)),
     )
     assert found.joint == ()
     assert [reason for _, reason in found.rejected] == ["the new text has 31 characters; the limit is 30"]
@@ -260,7 +262,7 @@ async def test_limits_hold_for_each_part():
 
 async def test_only_blamed_parameters_are_shown():
     model = ScriptedChatModel(replies=[{"plans": []}])
-    await Joint(parameters=1).propose(context(replace(ALL[0], score=0.9), *ALL[1:], model=model))
+    await Joint(parameters=1, proposers=()).propose(context(replace(ALL[0], score=0.9), *ALL[1:], model=model))
     assert "P1 is the system prompt of `plan`" in str(model.requests[0])
     assert "P2 is" not in str(model.requests[0])
 
@@ -276,3 +278,18 @@ def test_one_text_in_place_of_a_list_of_texts(name):
     wrong: dict[str, Any] = {name: "Be kind."}
     with pytest.raises(TypeError, match="put the one text into a list"):
         Joint(**wrong)
+
+
+async def test_what_needs_no_model_takes_turns_with_the_parts_of_plans():
+    both = plan(edit("P1", "Write {x}. Policy 7: be kind."), edit("P2", "Plan the text well."))
+    model = ScriptedChatModel(replies=[{"plans": [both]}])
+    found = await Joint(proposals=5).propose(context(model=model))
+    assert [[update.site for update in candidate] for candidate in found.joint] == [[WRITE, PLAN]]
+    assert [update.proposer for update in found.updates] == ["joint", "insert", "joint", "insert"]
+
+
+async def test_without_a_usable_plan_there_is_what_needs_no_model():
+    for model in (None, ScriptedChatModel(replies=[ModelError("gone")])):
+        found = await Joint(proposals=3).propose(context(model=model))
+        assert {update.proposer for update in found.updates} == {"insert"}
+        assert len(found.updates) == 3

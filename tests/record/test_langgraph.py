@@ -42,8 +42,8 @@ from langgraph.graph import END, START, MessagesState
 from langgraph.types import CachePolicy, Command, Overwrite, RetryPolicy, Send, interrupt
 from pydantic import BaseModel
 
-from textgrad_lg.record.log import snapshot as copied
 from textgrad_lg.record.order import tasks
+from textgrad_lg.record.snapshot import snapshot as copied
 from textgrad_lg.record.values import Converter, same, state_fields, update_fields
 from textgrad_lg.testing import ScriptedChatModel
 from textgrad_lg.trace import Trace

@@ -24,6 +24,7 @@ ENTRIES = st.builds(
     name=st.text(),
     value=VALUES,
     reason=st.none() | st.text(),
+    seconds=st.floats(0, 1e6),
 )
 MEMOS = st.lists(ENTRIES, max_size=6, unique_by=lambda entry: entry.place).map(lambda found: Memo(tuple(found)))
 
@@ -64,9 +65,12 @@ def test_what_is_found_is_of_the_same_key_and_ordinal_whatever_the_order_of_entr
         ("nonsense", "it is not JSON"),
         ("[]", "a memo is a JSON object"),
         ("{}", "a memo is a JSON object"),
-        ('{"version": 2, "entries": []}', "of version 2, and this library reads version 1"),
+        ('{"version": 3, "entries": []}', "of version 3, and this library reads versions 1 to 2"),
         ('{"version": 1, "entries": 3}', "its entries are not a list"),
-        ('{"version": 1, "entries": [["a"]]}', "an entry has the fields key, lane, ordinal, name, value, reason"),
+        (
+            '{"version": 1, "entries": [["a"]]}',
+            "an entry has the fields key, lane, ordinal, name, value, reason, seconds",
+        ),
         ('{"version": 1, "entries": [["a", "", "0", "n", 1, null]]}', "an entry has the fields"),
     ],
 )

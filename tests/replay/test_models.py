@@ -26,6 +26,7 @@ from textgrad_lg.testing import ScriptedChatModel
 from .support import USED, NoStreaming, noisy
 
 PROMPT = [SystemMessage("Be terse."), HumanMessage("Why?", id="q")]
+ABOUT_REPLAY = ("textgrad_lg_replayed", "textgrad_lg_seconds")
 CALL = {"name": "find", "args": {"k": 1}, "id": "c1", "type": "tool_call"}
 
 
@@ -77,7 +78,7 @@ class Log(BaseCallbackHandler):
         self.told = []
 
     def on_chat_model_start(self, serialized, messages, *, metadata=None, **kwargs):
-        known = {key: value for key, value in (metadata or {}).items() if key != "textgrad_lg_replayed"}
+        known = {key: value for key, value in (metadata or {}).items() if key not in ABOUT_REPLAY}
         self.told.append(
             ("start", serialized, messages, known, kwargs["invocation_params"], kwargs["options"], kwargs["name"])
         )

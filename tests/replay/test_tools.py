@@ -484,4 +484,4 @@ def test_nothing_of_what_was_asked_is_in_a_memo():
     text = run.memo.to_json()
     assert SYSTEM not in text
     assert "Hello" not in text
-    assert json.loads(text)["version"] == 1
+    assert json.loads(text)["version"] == 2

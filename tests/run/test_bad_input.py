@@ -12,7 +12,7 @@ from langgraph.checkpoint.memory import InMemorySaver
 from langgraph.graph import START, MessagesState, StateGraph
 
 from tests.run import worlds
-from textgrad_lg import Budget, Evals, MemoryRegistry, Price, Settings, Strategy, optimize
+from textgrad_lg import TGD, Budget, Evals, MemoryRegistry, Price, Settings, Strategy, optimize
 from textgrad_lg.errors import (
     BudgetTooSmall,
     DataError,
@@ -25,6 +25,7 @@ from textgrad_lg.errors import (
 )
 from textgrad_lg.events import ExampleScored, RunFinished, StepFinished, Warned
 from textgrad_lg.llm import ask
+from textgrad_lg.optim import Rewrite
 from textgrad_lg.testing import Rule, ScriptedChatModel, SimulatedChatModel
 from textgrad_lg.types import Phase
 
@@ -540,7 +541,12 @@ REFUSAL = AIMessage("", additional_kwargs={"refusal": "I will not criticise that
 def test_a_critic_that_is_of_no_use_costs_its_feedback_and_nothing_else(reply, words, strategy, tmp_path):
     critic = ScriptedChatModel(replies=lambda messages: reply, model_name="critic")
     settings = Settings(steps=2, batch=6, concurrency=4, strategy=strategy)
-    options = {"model": critic, "settings": settings, "run_dir": tmp_path / "run"}
+    options = {
+        "model": critic,
+        "settings": settings,
+        "run_dir": tmp_path / "run",
+        "optimizer": TGD(proposers=[Rewrite()]),
+    }
     result, events = run(judge_alone(worlds.review_model()), **options)
     assert [type(event) for event in events].count(StepFinished) == 2
     proposer, gradient = sorted(result.warnings)
@@ -625,7 +631,7 @@ def test_rollback_of_a_run_that_published_nothing_leaves_others_alone():
     with pytest.raises(UnknownVersion) as error:
         idle.rollback()
     assert str(error.value).startswith(
-        f"run {idle.run} published nothing, so there is nothing to take back (took 1 step; no edit passed the gates"
+        f"run {idle.run} published nothing, so there is nothing to take back (stopped before the first step: all 12 "
     )
     assert first.graph.invoke({"review": "a good film"})["page"] == "<p>positive</p>"
     first.rollback()

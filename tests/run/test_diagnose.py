@@ -159,8 +159,8 @@ noise and numbers
 
 what to do next
   1. look at the form first: most failing outputs hold what was expected among other words, so asking for the exact form in the prompt that writes them may be all it takes
-  2. optimize(..., optimizer=TGD(), optimize_only=['judge/system']), strategy auto
-  3. why TGD: 17% of the examples fail, and the calls left pay for about 4 steps.
+  2. optimize(..., optimizer=Joint(), optimize_only=['judge/system']), strategy auto
+  3. why Joint: 17% of the examples fail, the calls left pay for about 4 steps, and one call a step plans for all 3 Parameters.
   4. the test set is too small to prove any gain that is left; to prove a gain of 0.10, bring 65 more test examples, which is 217 more in all at the present shares
 
 spent: 193 calls, 4,463 tokens, price not known\

@@ -18,9 +18,9 @@ from langgraph.graph import START, StateGraph
 from tests.run import worlds
 from textgrad_lg import Evals, MemoryRegistry, Settings, SQLiteRegistry, Strategy, aoptimize, optimize
 from textgrad_lg.events import ExampleScored, RunFinished
+from textgrad_lg.executor import Threads
 from textgrad_lg.run.journal import Journal
-from textgrad_lg.run.sync import run_sync
-from textgrad_lg.run.threads import Threads
+from textgrad_lg.sync import run_sync
 
 LONG = 50  # seconds that a call takes in the tests below: nobody waits for it
 SETTINGS = Settings(steps=1, batch=6, concurrency=2, strategy=Strategy.STRUCTURAL)

@@ -63,7 +63,7 @@ def test_the_critics_words_reach_the_one_prompt_at_fault():
     graph = worlds.three_nodes(worlds.review_model())
     critic = worlds.critic("I think this is", worlds.WANTED)
     settings = Settings(steps=1, batch=6, strategy=Strategy.CHAIN)
-    result, events = run(graph, worlds.page_evals(), model=critic, settings=settings)
+    result, events = run(graph, worlds.page_evals(), model=critic, optimizer=TGD(), settings=settings)
     assert blamed(events) == {"judge/system"}
     assert result.prompts["judge/system"] == f"{worlds.JUDGE}\n\n{worlds.WANTED}"
     assert {site: text for site, text in result.prompts.items() if text != result.original[site]}.keys() == {

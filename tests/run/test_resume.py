@@ -18,7 +18,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from langgraph.graph import START, StateGraph
 
 from tests.run import worlds
-from textgrad_lg import Budget, Evals, MemoryRegistry, Settings, SQLiteRegistry, Strategy, aoptimize, optimize
+from textgrad_lg import TGD, Budget, Evals, MemoryRegistry, Settings, SQLiteRegistry, Strategy, aoptimize, optimize
 from textgrad_lg.errors import JournalError
 from textgrad_lg.events import ExampleScored, StepFinished
 from textgrad_lg.example import Example
@@ -213,10 +213,11 @@ def test_where_another_model_is_called_first_one_run_is_made_to_find_the_graphs_
 
 def test_one_budget_covers_all_sessions(tmp_path):
     limit = Budget(calls=130)
-    first = World(run_dir=tmp_path / "run", budget=limit)
+    # An optimizer that a run chose by its budget stays the run's, so here one is given.
+    first = World(run_dir=tmp_path / "run", budget=limit, optimizer=TGD())
     ended = first.run()
     assert ended.reason.startswith("stopped in step 1: the budget of 130 calls")
-    again = World(run_dir=tmp_path / "run", budget=limit)
+    again = World(run_dir=tmp_path / "run", budget=limit, optimizer=TGD())
     repeated = again.run()
     made = len(first.model.requests) + len(first.critic.requests)
     more = len(again.model.requests) + len(again.critic.requests)
@@ -224,10 +225,10 @@ def test_one_budget_covers_all_sessions(tmp_path):
     assert repeated.spend.total.calls == made + more
     assert repeated.reason.startswith("stopped in step 1: the budget of 130 calls")
     # Raised, it goes on from where it was.
-    last = World(run_dir=tmp_path / "run", budget=Budget(calls=1000))
+    last = World(run_dir=tmp_path / "run", budget=Budget(calls=1000), optimizer=TGD())
     result = last.run()
     assert result.improved
-    whole = World().run()
+    whole = World(optimizer=TGD()).run()
     assert decisions(result) == decisions(whole)
 
 

@@ -7,11 +7,13 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from textgrad_lg.autograd import request
+from textgrad_lg.autograd.choices import choices, lines, part
+from textgrad_lg.autograd.images import with_images
 from textgrad_lg.autograd.rules import Outcome, site_of
 from textgrad_lg.gradient import Gradient
 from textgrad_lg.templates import clip, fence, fill, tokens_in
-from textgrad_lg.types import SpanKind
-from textgrad_lg.variable import text_of
+from textgrad_lg.types import JSON, SpanKind
+from textgrad_lg.variable import is_image, readable, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -23,6 +25,10 @@ if TYPE_CHECKING:
 
 _SPEAKER = re.compile(r"^(system|human|user|assistant|ai|tool|message): ")
 """What `text_of` puts before each message of a list."""
+_DECIDED = (
+    "Some results decided what ran next. Where another choice would have served better, the prompt behind the choice is at "
+    "fault, and not that of the step which ran: say in which case to choose what."
+)
 _LABEL = 45
 """Tokens counted for the delimiters and the label of one text."""
 _LEAST = 40
@@ -37,6 +43,7 @@ class Item:
         name: Its id in the request: P1, S1 or G1.
         variable: The Variable; of a prompt that was used on several visits with the same text, the last visit's.
         sources: The ids of the texts it was made from.
+        decided: Of a result, the ids of the Variables by which it decided what ran next.
         visits: Of a prompt, for each visit that used it what the visit made, by its id in the request, and the visit's Variable.
     """
 
@@ -44,6 +51,7 @@ class Item:
     variable: Variable
     sources: tuple[str, ...]
     visits: tuple[tuple[str, str], ...] = ()
+    decided: tuple[str, ...] = ()
 
     @property
     def label(self) -> str:
@@ -62,6 +70,7 @@ def layout(pruned: Pruned) -> tuple[Item, ...]:
     made = set(pruned.order)
     shown = made | {edge.source for target in pruned.order for edge in trace.incoming[target]}
     shown -= {seed.variable for seed in pruned.seeds}
+    shown -= {name for name in shown - made if is_image(trace.variable_by_id[name].value)}
     names: dict[str, tuple[str, ...]] = {}
     prompts: dict[tuple[Site | None, str], str] = {}
     items: dict[str, Item] = {}
@@ -90,12 +99,27 @@ def layout(pruned: Pruned) -> tuple[Item, ...]:
         known |= _lines(text)
     # A verdict on a prompt itself is not shown, and has no id.
     visits = {name: tuple((names.get(pruned.consumers[use][0], ("",))[0], use) for use in uses[name]) for name in uses}
-    return tuple(replace(item, visits=visits.get(item.name, ())) for item in items.values())
+    decided: dict[str, list[str]] = {}
+    for choice in choices(pruned):
+        for name in names.get(choice, ()):
+            decided.setdefault(name, []).append(choice)
+    return tuple(
+        replace(item, visits=visits.get(item.name, ()), decided=tuple(decided.get(item.name, ())))
+        for item in items.values()
+    )
+
+
+def images(pruned: Pruned) -> list[tuple[str, JSON]]:
+    """The images that the run was given: role and value."""
+    trace = pruned.trace
+    used = {edge.source for target in pruned.order for edge in trace.incoming[target]}
+    found = (trace.variable_by_id[name] for name in pruned.made if name in used)
+    return [(variable.role, variable.value) for variable in found if is_image(variable.value)]
 
 
 def size(items: Sequence[Item]) -> int:
     """About how many tokens the run takes when nothing of it is cut."""
-    return sum(tokens_in(text_of(item.variable.value)) + _LABEL for item in items)
+    return sum(tokens_in(readable(text_of(item.variable.value))) + _LABEL for item in items)
 
 
 async def fused(pruned: Pruned, critic: request.Critic, *, cap: int) -> Outcome:
@@ -109,7 +133,7 @@ async def fused(pruned: Pruned, critic: request.Critic, *, cap: int) -> Outcome:
     """
     every = layout(pruned)
     items = _fitting(every, cap)
-    texts = [text_of(item.variable.value) for item in items]
+    texts = [readable(text_of(item.variable.value)) for item in items]
     shared = request.shares(texts, max(cap - _LABEL * len(items), 0))
     wanted = {item.name: item.variable for item in items if item.name[0] != "G"}
     visits = _visits(items)
@@ -125,12 +149,18 @@ async def fused(pruned: Pruned, critic: request.Critic, *, cap: int) -> Outcome:
         "input": request.run_input(pruned.trace, {item.variable.id for item in items}),
         "name": pruned.trace.name,
         "run": f"{run}\n\n{request.explained(wanted.items())}".strip(),
+        "decided": part(
+            _DECIDED,
+            "what ran next",
+            [f"{item.name}: {line}" for item in items for line in lines(pruned, item.decided)],
+        ),
         "visits": f"Used on several visits: {', '.join(several)}. One visit is named by what it led to: {single}."
         if single
         else "",
         "wanted": ", ".join(wanted),
     }
-    said, call = await critic.ask(pruned.trace.spans[0].id, fill("backward_fused", **values), request.Feedback)
+    messages = with_images(fill("backward_fused", **values), images(pruned))
+    said, call = await critic.ask(pruned.trace.spans[0].id, messages, request.Feedback)
     failures: list[str] = []
     if len(items) < len(every):
         failures.append(f"{len(every) - len(items)} texts of the run did not fit the request and were left out")

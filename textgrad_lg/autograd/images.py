@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from langchain_core.messages import BaseMessage, HumanMessage
 
+from textgrad_lg.variable import is_image
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -13,12 +15,6 @@ if TYPE_CHECKING:
 
 MOST = 4
 """Images at most in one request; the first are taken."""
-_KINDS = ("image", "image_url")
-
-
-def is_image(value: JSON) -> bool:
-    """Whether a Variable's value is an image: one content block in LangChain's form."""
-    return isinstance(value, dict) and value.get("type") in _KINDS
 
 
 def with_images(messages: Sequence[BaseMessage], given: Iterable[tuple[str, JSON]]) -> list[BaseMessage]:

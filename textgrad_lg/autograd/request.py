@@ -26,7 +26,7 @@ from textgrad_lg.llm import ask, model_name
 from textgrad_lg.site import Site
 from textgrad_lg.templates import clip, fence, tokens_in
 from textgrad_lg.types import JSON
-from textgrad_lg.variable import text_of, without_ids
+from textgrad_lg.variable import readable, text_of, without_ids
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
@@ -111,7 +111,7 @@ class Critic:
             if seed.expected and (seed.expected not in seed.text or tokens_in(seed.text) > VERDICTS // 8):
                 told.append(f"{seed.key}: expected {seed.expected}")
         made = pruned.trace.output()
-        output = json.dumps(without_ids(made), ensure_ascii=False, sort_keys=True)
+        output = readable(json.dumps(without_ids(made), ensure_ascii=False, sort_keys=True))
         if tokens_in(output) > OUTPUT:
             output = lines(made, OUTPUT)
         # The latest attempts first: they are the ones that must not be repeated, and the cap cuts in the middle.
@@ -155,7 +155,9 @@ def run_input(trace: Trace, shown: Collection[str]) -> str:
 def lines(values: Mapping[str, JSON], tokens: int) -> str:
     """One `name: value` a line, see `joined`."""
     texts = (
-        value if isinstance(value, str) else json.dumps(without_ids(value), ensure_ascii=False, sort_keys=True)
+        readable(
+            value if isinstance(value, str) else json.dumps(without_ids(value), ensure_ascii=False, sort_keys=True)
+        )
         for value in values.values()
     )
     return joined([f"{key}: {text}" for key, text in zip(values, texts, strict=True)], tokens)
@@ -169,7 +171,7 @@ def joined(texts: Sequence[str], tokens: int) -> str:
 
 def listing(variables: Sequence[tuple[str, Variable]], tokens: int) -> str:
     """One fence for each Variable, labelled with its id in this request and its role; `tokens` for all of them together."""
-    texts = [text_of(variable.value) for _, variable in variables]
+    texts = [readable(text_of(variable.value)) for _, variable in variables]
     return "\n\n".join(
         fence(f"{name}: {variable.role}", text, tokens=share)
         for (name, variable), text, share in zip(variables, texts, shares(texts, tokens), strict=True)
@@ -177,19 +179,20 @@ def listing(variables: Sequence[tuple[str, Variable]], tokens: int) -> str:
 
 
 def explained(variables: Iterable[tuple[str, Variable]]) -> str:
-    """What the descriptions among the Parameters are for, so that feedback on one says what it should tell; else empty."""
-    told = {
-        name: purpose(variable.site)
-        for name, variable in variables
-        if variable.requires_grad and variable.site is not None and is_description(variable.site)
-    }
-    if not told:
-        return ""
-    use = ", ".join(f"{name} ({what})" for name, what in told.items())
-    return (
+    """What the Parameters are that are no prompts, so that feedback on a description says what it should tell; else empty."""
+    sites = [
+        (name, variable.site) for name, variable in variables if variable.requires_grad and variable.site is not None
+    ]
+    use = ", ".join(f"{name} ({purpose(site)})" for name, site in sites if is_description(site))
+    settings = ", ".join(name for name, site in sites if site.is_setting)
+    told = [
         f"Not prompts but descriptions, by which the model decides, are: {use}. Of such a description, say what it should "
         "tell the model."
-    )
+        if use
+        else "",
+        f"Not prompts but settings are: {settings}. Of a setting, say which value it should have." if settings else "",
+    ]
+    return "\n\n".join(filter(None, told))
 
 
 def shares(texts: Sequence[str], tokens: int) -> list[int]:

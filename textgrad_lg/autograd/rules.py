@@ -7,14 +7,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from textgrad_lg.autograd import request
+from textgrad_lg.autograd import choices, request
 from textgrad_lg.autograd.evidence import likeliest
-from textgrad_lg.autograd.images import is_image, with_images
+from textgrad_lg.autograd.images import with_images
 from textgrad_lg.autograd.reduce import reduce
 from textgrad_lg.gradient import Gradient, GradientCall
 from textgrad_lg.templates import clip, fence, fill
 from textgrad_lg.types import SpanKind
-from textgrad_lg.variable import text_of
+from textgrad_lg.variable import is_image, readable, text_of
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage
@@ -88,6 +88,11 @@ _FORMS = {
 }
 """Attributes of a model call that say what it was given beside its messages, in words."""
 
+_DECIDED = (
+    "The reply also decided what ran next. If another choice would have served better, say of the call's prompts in which case "
+    "to choose what. If the choice was right, what went wrong after it is no fault of this call."
+)
+
 _TELLING = 20
 """Characters from which a text that stands in another one is taken for a part of it: a short one stands there by chance."""
 
@@ -121,6 +126,9 @@ async def llm(hop: Hop, critic: request.Critic) -> Outcome:
         "inputs": request.listing([w for w in wanted if w[0].startswith("V")], critic.excerpt or request.INPUTS),
         "others": _others(hop, wanted),
         "reply": fence("reply of the call", text_of(hop.target.value), tokens=request.RESULT),
+        "decided": choices.part(
+            _DECIDED, "what the reply decided", choices.lines(hop.pruned, choices.chosen_by(hop.pruned, hop.target.id))
+        ),
         "wanted": ", ".join(name for name, _ in wanted),
     }
     return await _asked(hop, critic, fill("backward_llm", **values), request.CallFeedback, wanted)
@@ -136,12 +144,10 @@ async def tool(hop: Hop, critic: request.Critic) -> Outcome:
     )
     values = {
         **_common(hop, critic, wanted),
+        **_shown(hop, critic, wanted, about),
         "kind": span.kind.value,
         "tool": fence(f"{span.kind} {span.name}", about, tokens=request.OTHERS) if about else "",
-        "inputs": request.listing(wanted, critic.excerpt or request.INPUTS),
-        "others": _others(hop, wanted, about),
         "result": fence("its result", span.error or text_of(hop.target.value), tokens=request.RESULT),
-        "wanted": ", ".join(name for name, _ in wanted),
     }
     return await _asked(hop, critic, fill("backward_tool", **values), request.Feedback, wanted)
 
@@ -151,11 +157,9 @@ async def function(hop: Hop, critic: request.Critic) -> Outcome:
     wanted = _wanted(hop)
     values = {
         **_common(hop, critic, wanted),
+        **_shown(hop, critic, wanted),
         "purpose": fence("purpose of the function", _purpose(hop), tokens=request.OTHERS),
-        "inputs": request.listing(wanted, critic.excerpt or request.INPUTS),
-        "others": _others(hop, wanted),
         "result": fence("its output", text_of(hop.target.value), tokens=request.RESULT),
-        "wanted": ", ".join(name for name, _ in wanted),
     }
     return await _asked(hop, critic, fill("backward_function", **values), request.Feedback, wanted)
 
@@ -166,11 +170,9 @@ async def evaluation(hop: Hop, critic: request.Critic) -> Outcome:
     common = _common(hop, critic, wanted)
     values = {
         **{key: common[key] for key in ("input", "name", "tried")},
+        **_shown(hop, critic, wanted),
         "purpose": fence("what the evaluation is for", _purpose(hop), tokens=request.OTHERS),
-        "inputs": request.listing(wanted, critic.excerpt or request.INPUTS),
-        "others": _others(hop, wanted),
         "result": fence("what the evaluation said", text_of(hop.target.value), tokens=request.RESULT),
-        "wanted": ", ".join(name for name, _ in wanted),
     }
     return await _asked(hop, critic, fill("backward_eval", **values), request.Feedback, wanted)
 
@@ -189,7 +191,8 @@ def rule_of(hop: Hop) -> Rule | None:
     span = hop.span
     if span is None or (span.kind in {SpanKind.FUNCTION, SpanKind.EVAL} and not _purpose(hop)):
         return None
-    return RULES.get(span.kind)
+    # A tool that hands over to another step made nothing of its own: its caller's choice is what there is to criticise.
+    return None if choices.hands_over(hop.target.value) and span.kind is SpanKind.TOOL else RULES.get(span.kind)
 
 
 def site_of(pruned: Pruned, variable: str) -> Site | None:
@@ -226,6 +229,15 @@ def _common(hop: Hop, critic: request.Critic, wanted: list[tuple[str, Variable]]
     }
 
 
+def _shown(hop: Hop, critic: request.Critic, wanted: list[tuple[str, Variable]], about: str = "") -> dict[str, str]:
+    """What a request about a Span that is no model call shows of what the Span was given, and asks for."""
+    return {
+        "inputs": request.listing(wanted, critic.excerpt or request.INPUTS),
+        "others": _others(hop, wanted, about),
+        "wanted": ", ".join(name for name, _ in wanted),
+    }
+
+
 def _others(hop: Hop, wanted: list[tuple[str, Variable]], about: str = "") -> str:
     """The siblings: what the Span was given besides the texts that feedback is wanted on, and what is told `about` it."""
     trace = hop.pruned.trace
@@ -240,6 +252,7 @@ def _others(hop: Hop, wanted: list[tuple[str, Variable]], about: str = "") -> st
     ]
     sources = [trace.variable_by_id[edge.source] for edge in trace.incoming[hop.target.id]]
     given += [(variable.role, text_of(variable.value).strip()) for variable in sources if not is_image(variable.value)]
+    given = [(role, readable(text)) for role, text in given]
     shown = [about, *(text_of(variable.value) for _, variable in wanted)]
     lines: list[str] = []
     # What a model was given stands in its messages. Of other Spans nothing says that a short text is part of a longer one.

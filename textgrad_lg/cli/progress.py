@@ -13,6 +13,7 @@ from textgrad_lg.events import (
     Event,
     ExampleScored,
     Gated,
+    OptimizerChosen,
     StepFinished,
     Warned,
 )
@@ -57,7 +58,10 @@ class Progress:
                 return f"example {event.trace.example}: gradients on {blamed}" if blamed else None
             case Gated():
                 verdict = "passes" if event.accepted else "rejected"
-                return f"{event.gate}: {event.update.proposer} on {event.update.site} {verdict}: {event.reason}"
+                sites = ", ".join(str(update.site) for update in (event.update, *event.together))
+                return f"{event.gate}: {event.update.proposer} on {sites} {verdict}: {event.reason}"
+            case OptimizerChosen():
+                return event.reason
             case Committed():
                 return f"committed {event.name} version {event.version}"
             case StepFinished():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import threading
 from collections.abc import Callable
 from contextvars import ContextVar
@@ -14,6 +13,7 @@ from textgrad_lg.eager.engine.base import EngineLM
 from textgrad_lg.eager.engine.chat import ChatEngine, FunctionEngine
 from textgrad_lg.eager.engine.names import get_engine
 from textgrad_lg.eager.errors import EngineSet, NoEngine, UnknownEngine
+from textgrad_lg.sync import in_loop
 
 EngineLike = EngineLM | BaseChatModel | str | Callable[..., str]
 """An engine, or what one can be made of: a chat model, a name, a function of the content and the system prompt."""
@@ -38,7 +38,7 @@ class SingletonBackwardEngine:
                 "other engine to the call that needs it"
             )
         _HERE.set(engine)
-        if threading.current_thread() is threading.main_thread() and not _in_loop():
+        if threading.current_thread() is threading.main_thread() and not in_loop():
             _Script.engine = engine
 
     def get_engine(self) -> EngineLM | None:
@@ -99,11 +99,3 @@ def validate_engine_or_get_default(engine: EngineLike | None) -> EngineLM:
     if found is None:
         raise NoEngine("no engine is given and none is set; give engine=, or call set_backward_engine first")
     return found
-
-
-def _in_loop() -> bool:
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return False
-    return True

@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from textgrad_lg.autograd.images import is_image
 from textgrad_lg.eager.images import block
 from textgrad_lg.eager.operation import Operation, Use
 from textgrad_lg.eager.variable import Variable
@@ -19,7 +18,7 @@ from textgrad_lg.site import Site
 from textgrad_lg.trace import Edge, Span, Trace
 from textgrad_lg.types import JSON, SpanKind
 from textgrad_lg.variable import Variable as Recorded
-from textgrad_lg.variable import text_of
+from textgrad_lg.variable import is_image, text_of
 
 Key = tuple[int, int]
 

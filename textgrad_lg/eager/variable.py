@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlparse
 from urllib.request import urlopen
 
-from textgrad_lg.autograd.images import is_image
 from textgrad_lg.eager.function import BackwardContext
 from textgrad_lg.eager.images import block, mime_type, shown
 from textgrad_lg.eager.operation import Operation, Use
-from textgrad_lg.eager.sync import run_sync
+from textgrad_lg.sync import run_sync
 from textgrad_lg.types import JSON, SpanKind
+from textgrad_lg.variable import is_image
 
 if TYPE_CHECKING:
     from textgrad_lg.eager.config import EngineLike

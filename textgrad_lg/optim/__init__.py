@@ -12,8 +12,10 @@ from textgrad_lg.optim.leakage import Leakage
 from textgrad_lg.optim.momentum import Carry, Momentum
 from textgrad_lg.optim.pareto import Member, Merge
 from textgrad_lg.optim.patch import Patch
+from textgrad_lg.optim.pooled import Pareto, PoolOptimizer
 from textgrad_lg.optim.rewrite import Rewrite
 from textgrad_lg.optim.tgd import TGD, rank
+from textgrad_lg.optim.tune import Tune, Value
 
 __all__ = [
     "TGD",
@@ -35,12 +37,16 @@ __all__ = [
     "Momentum",
     "Optimizer",
     "Paraphrase",
+    "Pareto",
     "Patch",
+    "PoolOptimizer",
     "Proposals",
     "Proposer",
     "Rewrite",
     "StepContext",
+    "Tune",
     "ValidJSON",
+    "Value",
     "check",
     "choose",
     "rank",

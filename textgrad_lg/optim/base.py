@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from langchain_core.language_models import BaseChatModel
 
+    from textgrad_lg.domain import Domain
     from textgrad_lg.example import Example
     from textgrad_lg.gradient import Gradient, Gradients
     from textgrad_lg.prompt import Demo, Template
@@ -59,6 +60,7 @@ class StepContext:
         step: Counts from 1.
         seed: The run's seed; all chance comes from it and `step`.
         own: The graph's own texts, from which the ceiling on all growth is counted; see `own_text`.
+        domains: Which values the settings among the Parameters may take.
         examples: The train examples, so that a text that copies one out can be refused. None of validation or test.
     """
 
@@ -72,6 +74,7 @@ class StepContext:
     seed: int = 0
     own: Mapping[Site, Template] = field(default_factory=dict["Site", "Template"])
     examples: tuple[Example, ...] = ()
+    domains: Mapping[Site, Domain] = field(default_factory=dict["Site", "Domain"])
 
     def own_text(self, site: Site) -> Template:
         """The graph's own text at `site`: as given in `own`, else as it was before the first edit that was tried."""

@@ -101,10 +101,8 @@ class _Baseline:
     ) -> None:
         if min(proposals, parameters) < 1:
             raise ValueError("proposals and parameters must be at least 1")
-        if isinstance(constraints, str):
-            raise TypeError("constraints is a list of texts; put the one text into a list")
         self.proposals, self._parameters = proposals, parameters
-        self._limits = limits_for(limits, frozen=frozen, checks=checks, trusted=constraints)
+        self._limits = limits_for(limits, frozen=frozen, checks=checks, constraints=constraints)
         few = min(_ALTERNATIVES, proposals)
         self._proposer = _Blind(self._template, few, tuple(constraints), self._limits)
 
@@ -114,7 +112,8 @@ class _Baseline:
         Raises:
             BudgetExhausted: A model call was not admitted.
         """
-        chosen = picked(context.parameters, self._parameters, f"{context.seed}:{context.step}:{self._template}")
+        texts = {site: text for site, text in context.parameters.items() if site not in context.domains}
+        chosen = picked(texts, self._parameters, f"{context.seed}:{context.step}:{self._template}")
         return await draw(
             [(site, self._proposer) for site in chosen],
             context,

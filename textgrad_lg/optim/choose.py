@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 
 from textgrad_lg.optim.joint import Joint
 from textgrad_lg.optim.momentum import Momentum
+from textgrad_lg.optim.pooled import Pareto
 from textgrad_lg.optim.tgd import TGD
 
 if TYPE_CHECKING:
     from textgrad_lg.optim.base import Optimizer
 
-_PROPOSALS = 8
-_LONG, _SHORT = 6, 3
-"""Steps: from how many on a past is worth keeping, and below how many each has to count."""
-_SEVERAL = 3
-"""Parameters: from how many on one call for all of them is cheaper and sees more than one call for each."""
+PROPOSALS = 8
+"""Candidates at most in one step of any optimizer that is chosen."""
+_LONG = 6
+"""Steps from which on a past is worth keeping."""
+_SEVERAL = 2
+"""Parameters from which on one call for all of them is cheaper and sees more than one call for each. Measured: see
+`docs/compared.md`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,11 @@ class Choice:
 
     optimizer: Optimizer
     reason: str
+
+    @property
+    def code(self) -> str:
+        """How the optimizer is written in Python, as in "Pareto(Joint(proposals=7))"."""
+        return _written(self.optimizer)
 
 
 def choose(
@@ -66,18 +74,25 @@ def choose(
     if failing == 0:
         return Choice(TGD(proposals=1), "TGD with one proposal a step: no example fails, so there is little to be won.")
     a_minibatch = batch * calls_a_run
-    steps = None if calls is None else calls / (a_minibatch * (1 + _PROPOSALS))
+    steps = None if calls is None else calls / (a_minibatch * (1 + PROPOSALS))
     if calls is not None and steps is not None and steps < 1:
-        few = max(1, min(_PROPOSALS, calls // a_minibatch - 1))
-        return _short_of(few, f"{headroom}, and {calls} calls are left, too few for {_PROPOSALS} proposals", parameters)
+        few = max(1, min(PROPOSALS, calls // a_minibatch - 1))
+        return _short_of(few, f"{headroom}, and {calls} calls are left, too few for {PROPOSALS} proposals", parameters)
     about = "calls are not limited" if steps is None else f"the calls left pay for about {int(steps)} steps"
-    if parameters >= _SEVERAL and steps is not None and steps < _SHORT:
-        return Choice(
-            Joint(), f"Joint: {headroom}, {about}, and one call a step plans for all {parameters} Parameters."
-        )
-    if steps is None or steps >= _LONG:
+    long = steps is None or steps >= _LONG
+    if parameters >= _SEVERAL:
+        return _joint(f"{headroom}, {about}, and one call a step plans for all {parameters} Parameters", long=long)
+    if long:
         return Choice(Momentum(), f"Momentum: {headroom}, and {about}, enough for past edits to show a direction.")
     return Choice(TGD(), f"TGD: {headroom}, and {about}.")
+
+
+def _joint(why: str, *, long: bool) -> Choice:
+    """One call for all Parameters; over a pool, where there are steps enough for it."""
+    if not long:
+        return Choice(Joint(), f"Joint: {why}.")
+    kept = "gains too small to be proven one by one are kept until they can be proven together"
+    return Choice(Pareto(Joint(proposals=PROPOSALS - 1)), f"Pareto over Joint: {why}; {kept}.")
 
 
 def _short_of(proposals: int, why: str, parameters: int) -> Choice:
@@ -86,3 +101,11 @@ def _short_of(proposals: int, why: str, parameters: int) -> Choice:
         joint = f"one call plans for all {parameters} Parameters"
         return Choice(Joint(proposals=proposals), f"Joint with at most {proposals} a step: {why}; {joint}.")
     return Choice(TGD(proposals=proposals), f"TGD with at most {proposals} a step: {why}.")
+
+
+def _written(optimizer: Optimizer) -> str:
+    kind = type(optimizer)
+    if isinstance(optimizer, Pareto):
+        return f"{kind.__name__}({_written(optimizer.optimizer)})"
+    usual = kind().proposals
+    return f"{kind.__name__}({'' if optimizer.proposals == usual else f'proposals={optimizer.proposals}'})"

@@ -16,6 +16,7 @@ from textgrad_lg.optim.leakage import ANSWER, QUOTED, Leakage
 from textgrad_lg.templates import FENCE
 
 if TYPE_CHECKING:
+    from textgrad_lg.domain import Domain
     from textgrad_lg.prompt import Template
     from textgrad_lg.site import Site
 
@@ -102,6 +103,7 @@ def check(
     limits: EditLimits | None = None,
     own: Template | None = None,
     leakage: Leakage | None = None,
+    domain: Domain | None = None,
 ) -> str | None:
     """Why `new` may not take the place of `old`, in words; None if it may.
 
@@ -117,8 +119,26 @@ def check(
         limits: How far it may go; `EditLimits()` if None.
         own: The graph's own Template, if it is another than `old`.
         leakage: The train examples; None where they are not known.
+        domain: Of a setting, which values it may take; nothing else is asked of its text.
     """
+    if domain is not None:
+        return _outside(old, new, domain)
     return next(_reasons(old, new, limits or EditLimits(), own or old, leakage), None)
+
+
+def _outside(old: Template, new: Template, domain: Domain) -> str | None:
+    """Why a setting's new text may not be run."""
+    if new == old:
+        return "nothing is changed"
+    if new.slots or new.demos:
+        return "a setting has a value, and neither slots nor demonstrations"
+    try:
+        value = domain.parse(new.text)
+    except ValueError as error:
+        return str(error)
+    known = domain.text(value)
+    # One text for each value, so that none is tried twice.
+    return None if new.text == known else f"{new.text!r} has to be written as {known}"
 
 
 def frozen_spans(text: str, patterns: Sequence[str] = ()) -> tuple[tuple[int, int], ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, zip_longest
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, Field
@@ -12,11 +12,14 @@ from pydantic import BaseModel, Field
 from textgrad_lg.errors import ModelError, TemplateError
 from textgrad_lg.optim import words
 from textgrad_lg.optim.base import Proposals
+from textgrad_lg.optim.demos import Demos
 from textgrad_lg.optim.edit import EditLimits, frozen_spans
+from textgrad_lg.optim.insert import Insert
 from textgrad_lg.optim.mend import placed
-from textgrad_lg.optim.screen import Screen, limits_for
+from textgrad_lg.optim.screen import Screen, draw, limits_for
 from textgrad_lg.optim.sections import Edit, apply
 from textgrad_lg.optim.tgd import rank
+from textgrad_lg.optim.tune import texts_of, tuners
 from textgrad_lg.optim.words import LONGEST
 from textgrad_lg.templates import fill
 
@@ -24,13 +27,19 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langchain_core.messages import BaseMessage
 
-    from textgrad_lg.optim.base import StepContext
+    from textgrad_lg.optim.base import Proposer, StepContext
     from textgrad_lg.optim.checks import Check
     from textgrad_lg.site import Site
     from textgrad_lg.update import Update
 
 _ALL_FEEDBACK, _LEAST = 2_400, 200
 """Hard caps in tokens: the feedback on all Parameters together, which share it evenly; and what each gets at least."""
+_SETTINGS = 2
+"""Values of settings at most that are tried in one step, beside the plans. No model is asked for them."""
+
+
+_OTHERS = 2
+"""Parameters, the most blamed first, for which what needs no model proposes."""
 
 
 class JointEdit(BaseModel):
@@ -113,7 +122,8 @@ class Joint:
 
     One call a step, however many Parameters there are. A plan for one Parameter is an Update like any other. A plan for
     several is a joint candidate, and, as far as there is room, its parts are Updates as well: the gate then finds out
-    whether one of them would have done, and a run that knows no joint candidates still learns something.
+    whether one of them would have done, and a run that knows no joint candidates still learns something. What needs no
+    model takes turns with the parts: where the model's plans are of no use, it is what there is.
 
     Args:
         proposals: Candidates at most in one step, joint ones and parts included.
@@ -126,6 +136,7 @@ class Joint:
         frozen: Regular expressions; what they match must stay; see `EditLimits`.
         checks: Rules that code checks; see `EditLimits`.
         longest: The most characters of texts that a request shows; each is shown whole or not at all.
+        proposers: Who proposes besides, for the most blamed Parameters; `Insert` and `Demos` if None.
 
     Raises:
         ValueError: A number is too small, or one of `frozen` is not a regular expression.
@@ -145,15 +156,18 @@ class Joint:
         frozen: Sequence[str] = (),
         checks: Sequence[Check] = (),
         longest: int = LONGEST,
+        proposers: Sequence[Proposer] | None = None,
     ) -> None:
         if min(proposals, parameters, plans) < 1 or memory < 0:
             raise ValueError("proposals, parameters and plans must be at least 1, and memory at least 0")
-        if isinstance(constraints, str) or isinstance(in_context_examples, str):
-            raise TypeError("constraints and in_context_examples are lists of texts; put the one text into a list")
+        self._limits = limits_for(
+            limits, frozen=frozen, checks=checks, constraints=constraints, in_context_examples=in_context_examples
+        )
         self.proposals, self._parameters, self._plans = proposals, parameters, min(plans, proposals)
         self._constraints, self._examples, self._memory = tuple(constraints), tuple(in_context_examples), memory
-        self._limits = limits_for(limits, frozen=frozen, checks=checks, trusted=(*constraints, *in_context_examples))
         self._longest = longest
+        others = (Insert(frozen=self._limits.frozen), Demos()) if proposers is None else proposers
+        self._proposers: tuple[Proposer, ...] = tuple(others)
 
     async def propose(self, context: StepContext) -> Proposals:
         """Propose Updates and joint candidates for the Parameters that the Gradients blame, without duplicates.
@@ -161,27 +175,39 @@ class Joint:
         Raises:
             BudgetExhausted: The model call was not admitted.
         """
-        model = context.model
-        sites = rank(context.gradients, context.parameters)[: self._parameters]
-        if model is None or not sites:
-            return Proposals()
-        try:
-            plans, failures = await self._ask(model, sites, context)
-        except (ModelError, TemplateError) as error:
-            return Proposals(failures=(f"joint: {error}",))
+        ranked = rank(context.gradients, context.parameters)
+        sites = texts_of(ranked, context)[: self._parameters]
+        few = min(_SETTINGS, self.proposals)
+        tuned = await draw(tuners(ranked, context, few), context, self._limits, proposals=few, memory=self._memory)
+        placed = [(site, proposer) for site in sites[:_OTHERS] for proposer in self._proposers]
+        others = await draw(placed, context, self._limits, proposals=self.proposals, memory=self._memory)
+        plans, failures = await self._planned(sites, context)
         screen = Screen(self._limits, context)
-        whole = list(filter(screen.admits, plans))
+        whole = list(filter(screen.admits, plans))[: self.proposals - len(tuned.updates)]
         refused = tuple(screen.rejected)
         # A part alone may be refused for what its plan makes good; that is not worth telling.
         parts = screen.permitted(update for plan in whole if len(plan) > 1 for update in plan)
         updates = [plan[0] for plan in whole if len(plan) == 1]
-        room = max(0, self.proposals - len(whole))
+        room = max(0, self.proposals - len(whole) - len(tuned.updates))
+        turns = (update for turn in zip_longest(parts, others.updates) for update in turn if update is not None)
         return Proposals(
-            (*updates, *islice(parts, room)),
-            refused,
-            tuple(f"joint: a plan was left out: {failure}" for failure in failures),
+            tuple(dict.fromkeys((*updates, *tuned.updates, *islice(turns, room)))),
+            (*refused, *tuned.rejected, *others.rejected),
+            (*failures, *tuned.failures, *others.failures),
             tuple(plan for plan in whole if len(plan) > 1),
         )
+
+    async def _planned(
+        self, sites: Sequence[Site], context: StepContext
+    ) -> tuple[tuple[tuple[Update, ...], ...], tuple[str, ...]]:
+        """The model's plans, and what went wrong with them; neither where there is no model."""
+        if context.model is None or not sites:
+            return (), ()
+        try:
+            plans, failures = await self._ask(context.model, sites, context)
+        except (ModelError, TemplateError) as error:
+            return (), (f"joint: {error}",)
+        return plans, tuple(f"joint: a plan was left out: {failure}" for failure in failures)
 
     async def _ask(
         self, model: BaseChatModel, sites: Sequence[Site], context: StepContext

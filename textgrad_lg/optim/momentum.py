@@ -17,6 +17,7 @@ from textgrad_lg.optim.patch import Patch
 from textgrad_lg.optim.rewrite import Rewrite
 from textgrad_lg.optim.screen import draw, limits_for
 from textgrad_lg.optim.tgd import LONG, rank
+from textgrad_lg.optim.tune import texts_of, tuners
 from textgrad_lg.templates import fence, fill
 
 if TYPE_CHECKING:
@@ -65,14 +66,9 @@ class Carry(Rewrite):
         past = sample(worth, self.draws, self.temperature, rng)
         return fill(
             "momentum",
-            **words.common(site, template, context, self.limits),
+            **words.revision(self, site, template, gradients, context, attempts=attempts[-_TOLD:]),
             past="\n\n".join(_past(text, worth[text] - here) for text in past if text != template.text),
-            feedback=words.blamed(gradients),
-            tried=words.tried(attempts[max(0, len(attempts) - _TOLD) :]),
             pace=_pace(recurrence(distinct(gradients), attempts)),
-            constraints=words.ruled(self.constraints, self.limits),
-            examples=words.exemplified(self.in_context_examples),
-            count=words.counted(self.alternatives),
         )
 
 
@@ -118,12 +114,13 @@ class Momentum:
                 "proposals, parameters and window must be at least 1, draws at least 0, and temperature more than 0"
             )
         self.proposals, self._parameters, self._window = proposals, parameters, window
-        if isinstance(constraints, str) or isinstance(in_context_examples, str):
-            raise TypeError("constraints and in_context_examples are lists of texts; put the one text into a list")
-        self._limits = limits_for(limits, frozen=frozen, checks=checks, trusted=(*constraints, *in_context_examples))
+        self._limits = limits_for(
+            limits, frozen=frozen, checks=checks, constraints=constraints, in_context_examples=in_context_examples
+        )
         few, asked, shown = min(_ALTERNATIVES, proposals), tuple(constraints), tuple(in_context_examples)
         self._carry = Carry(few, asked, shown, self._limits, draws=draws, temperature=temperature)
         self._patch = Patch(few, asked, shown, self._limits)
+        self._asking = Rewrite(few, asked, shown, self._limits)
         self._others = (Insert(frozen=self._limits.frozen), Demos())
 
     async def propose(self, context: StepContext) -> Proposals:
@@ -132,9 +129,11 @@ class Momentum:
         Raises:
             BudgetExhausted: A proposer's model call was not admitted.
         """
-        asks = [
+        ranked = rank(context.gradients, context.parameters)
+        asks = tuners(ranked, context, self._parameters, self._asking)
+        asks += [
             (site, proposer)
-            for site in rank(context.gradients, context.parameters)[: self._parameters]
+            for site in texts_of(ranked, context)[: self._parameters]
             for proposer in (
                 self._patch if len(context.parameters[site].text) >= LONG else self._carry,
                 *self._others,

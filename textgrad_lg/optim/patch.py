@@ -102,16 +102,9 @@ class Patch:
         self, site: Site, template: Template, gradients: Sequence[Gradient], context: StepContext
     ) -> list[BaseMessage]:
         """The request, as it is sent."""
-        return fill(
-            "patch",
-            **words.common(site, template, context, self.limits),
-            sections=outline(template.text, self.limits),
-            feedback=words.blamed(gradients),
-            tried=words.tried(attempt for attempt in context.attempts if attempt.update.site == site),
-            constraints=words.ruled(self.constraints, self.limits),
-            examples=words.exemplified(self.in_context_examples),
-            count=words.counted(self.alternatives, "alternative set") + " of edits",
-        )
+        said = words.revision(self, site, template, gradients, context, of="alternative set")
+        said["count"] += " of edits"
+        return fill("patch", **said, sections=outline(template.text, self.limits))
 
 
 def outline(text: str, limits: EditLimits) -> str:

@@ -88,12 +88,4 @@ class Rewrite:
         self, site: Site, template: Template, gradients: Sequence[Gradient], context: StepContext
     ) -> list[BaseMessage]:
         """The request, as it is sent."""
-        return fill(
-            "rewrite",
-            **words.common(site, template, context, self.limits),
-            feedback=words.blamed(gradients),
-            tried=words.tried(attempt for attempt in context.attempts if attempt.update.site == site),
-            constraints=words.ruled(self.constraints, self.limits),
-            examples=words.exemplified(self.in_context_examples),
-            count=words.counted(self.alternatives),
-        )
+        return fill("rewrite", **words.revision(self, site, template, gradients, context))

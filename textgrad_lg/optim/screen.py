@@ -74,6 +74,7 @@ class Screen:
             limits=self.limits.at(update.site),
             own=self.context.own_text(update.site),
             leakage=self._leakage,
+            domain=self.context.domains.get(update.site),
         )
 
 
@@ -102,7 +103,9 @@ async def draw(
     def ask(site: Site, proposer: Proposer) -> Awaitable[tuple[Update, ...] | Proposals]:
         # The graph's own text may be known from an edit that is forgotten here.
         own = {**context.own, site: context.own_text(site)}
-        known = replace(context, attempts=context.tried(site, memory), own=own)
+        # A search remembers all that it has tried.
+        latest = len(context.attempts) if site in context.domains else memory
+        known = replace(context, attempts=context.tried(site, latest), own=own)
         return proposer.propose(site, context.parameters[site], on.get(site, ()), known)
 
     results = await asyncio.gather(
@@ -138,20 +141,23 @@ def limits_for(
     *,
     frozen: Sequence[str] = (),
     checks: Sequence[Check] = (),
-    trusted: Sequence[str] = (),
+    constraints: Sequence[str] = (),
+    in_context_examples: Sequence[str] = (),
 ) -> EditLimits:
-    """The limits, with what an optimizer's own arguments add to them.
+    """The limits, with what an optimizer's own arguments add to them; the user's words may stand in any text.
 
     Raises:
         TypeError: A list of texts is one text.
         ValueError: One of `frozen` is not a regular expression.
     """
-    if isinstance(frozen, str) or isinstance(trusted, str):
-        raise TypeError("frozen, constraints and in_context_examples are lists of texts; put the one text into a list")
+    lists = {"frozen": frozen, "constraints": constraints, "in_context_examples": in_context_examples}
+    for name, texts in lists.items():
+        if isinstance(texts, str):
+            raise TypeError(f"{name} is a list of texts; put the one text into a list")
     limits = limits or EditLimits()
     return replace(
         limits,
         frozen=(*limits.frozen, *frozen),
         checks=(*limits.checks, *checks),
-        trusted=(*limits.trusted, *trusted),
+        trusted=(*limits.trusted, *constraints, *in_context_examples),
     )

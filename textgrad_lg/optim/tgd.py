@@ -13,6 +13,7 @@ from textgrad_lg.optim.insert import Insert
 from textgrad_lg.optim.patch import Patch
 from textgrad_lg.optim.rewrite import Rewrite
 from textgrad_lg.optim.screen import draw, limits_for
+from textgrad_lg.optim.tune import texts_of, tuners
 
 if TYPE_CHECKING:
     from textgrad_lg.gradient import Gradients
@@ -32,12 +33,12 @@ class TGD:
 
     Args:
         proposals: Updates at most in one step.
-        parameters: Parameters at most that are changed in one step, the most blamed first.
+        parameters: Parameters at most that are changed in one step, the most blamed first; and as many settings.
         constraints: What every new text must meet, in the user's words; told to the model.
         in_context_examples: Examples of good texts, in the user's words; shown to the model.
         memory: How many of the latest edits of a Parameter its proposers are told of, with what became of each.
         proposers: Who proposes, in this order; `Rewrite`, `Insert` and `Demos` if None, with `Patch` in the place of
-            `Rewrite` for long texts.
+            `Rewrite` for long texts. Settings have `Tune`, and a model's `Value` where these are the default.
         limits: What code refuses; `EditLimits()` if None.
         frozen: Regular expressions; what they match must stay; see `EditLimits`. Proposers of your own are not told.
         checks: Rules that code checks; see `EditLimits`.
@@ -65,19 +66,21 @@ class TGD:
     ) -> None:
         if proposals < 1 or parameters < 1 or memory < 0:
             raise ValueError("proposals and parameters must be at least 1, and memory at least 0")
-        if isinstance(constraints, str) or isinstance(in_context_examples, str):
-            raise TypeError("constraints and in_context_examples are lists of texts; put the one text into a list")
+        self._limits = limits_for(
+            limits, frozen=frozen, checks=checks, constraints=constraints, in_context_examples=in_context_examples
+        )
         if proposers is not None and (constraints or in_context_examples):
             raise ValueError(
                 "constraints and in_context_examples are told to the default proposers only; with proposers of your "
                 "own, give them to those, as in Rewrite(constraints=...)"
             )
         self.proposals, self._parameters, self._memory, self._long = proposals, parameters, memory, long
-        self._limits = limits_for(limits, frozen=frozen, checks=checks, trusted=(*constraints, *in_context_examples))
         few = min(_ALTERNATIVES, proposals)
         rewrite = Rewrite(few, tuple(constraints), tuple(in_context_examples), self._limits)
         patch = Patch(few, tuple(constraints), tuple(in_context_examples), self._limits)
         others = (Insert(frozen=self._limits.frozen), Demos())
+        # With proposers of the user's own, no model is asked behind their back.
+        self._rewrite = rewrite if proposers is None else None
         self._short = tuple(proposers) if proposers is not None else (rewrite, *others)
         self._for_long = tuple(proposers) if proposers is not None else (patch, *others)
 
@@ -87,8 +90,10 @@ class TGD:
         Raises:
             BudgetExhausted: A proposer's model call was not admitted.
         """
-        chosen = rank(context.gradients, context.parameters)[: self._parameters]
-        asks = [(site, proposer) for site in chosen for proposer in self._proposers(context.parameters[site])]
+        ranked = rank(context.gradients, context.parameters)
+        chosen = texts_of(ranked, context)[: self._parameters]
+        asks = tuners(ranked, context, self._parameters, self._rewrite)
+        asks += [(site, proposer) for site in chosen for proposer in self._proposers(context.parameters[site])]
         return await draw(asks, context, self._limits, proposals=self.proposals, memory=self._memory)
 
     def _proposers(self, template: Template) -> tuple[Proposer, ...]:

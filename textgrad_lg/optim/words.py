@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from textgrad_lg.autograd.reduce import reduce
 from textgrad_lg.descriptions import is_description, purpose, title
@@ -28,8 +28,36 @@ _FEEDBACK, _ATTEMPT, _EXAMPLES, _FROZEN = 1_200, 150, 2_000, 1_000
 """Hard caps in tokens: all feedback on one Parameter, one earlier edit, all in-context examples, all frozen passages."""
 
 
+class Asks(Protocol):
+    """A proposer that asks a model for new versions of one text."""
+
+    @property
+    def alternatives(self) -> int:
+        """How many versions to ask for."""
+        ...
+
+    @property
+    def constraints(self) -> Sequence[str]:
+        """What every version must meet, in the user's words."""
+        ...
+
+    @property
+    def in_context_examples(self) -> Sequence[str]:
+        """Examples of good texts, in the user's words."""
+        ...
+
+    @property
+    def limits(self) -> EditLimits:
+        """What code refuses, as far as the request says so."""
+        ...
+
+
 def describe(site: Site) -> str:
     """What the Parameter is, in words a model can use: "system prompt of `planner`"."""
+    if site.is_setting:
+        return f"setting {site.role} of `{'/'.join(site.node)}`"
+    if site.context_field:
+        return f"field {site.context_field} of the context"
     if is_description(site):
         return f"{title(site)}, which a model reads to decide {purpose(site)}"
     of = "/".join(site.path)
@@ -121,6 +149,38 @@ def common(site: Site, template: Template, context: StepContext, limits: EditLim
         "text": quoted("the text now", template.text),
         "slots": kept(template, limits),
         "longest": str(limits.at(site).longest(template, context.own_text(site))),
+    }
+
+
+def revision(
+    asks: Asks,
+    site: Site,
+    template: Template,
+    gradients: Sequence[Gradient],
+    context: StepContext,
+    *,
+    attempts: Iterable[Attempt] | None = None,
+    of: str = "alternative version",
+) -> dict[str, str]:
+    """The values that every request for new versions of one text has.
+
+    Args:
+        asks: Who asks.
+        site: The Parameter.
+        template: Its text in force.
+        gradients: The feedback on it.
+        context: The step.
+        attempts: The earlier edits to tell of; default: all of the context's on this Parameter.
+        of: What is wanted, one of it.
+    """
+    told = [attempt for attempt in context.attempts if attempt.update.site == site] if attempts is None else attempts
+    return {
+        **common(site, template, context, asks.limits),
+        "feedback": blamed(gradients),
+        "tried": tried(told),
+        "constraints": ruled(asks.constraints, asks.limits),
+        "examples": exemplified(asks.in_context_examples),
+        "count": counted(asks.alternatives, of),
     }
 
 

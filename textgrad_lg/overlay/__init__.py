@@ -2,6 +2,8 @@
 
 from textgrad_lg.overlay.bound import bind, unbind
 from textgrad_lg.overlay.context import overlay
+from textgrad_lg.overlay.door import Given, through_doors
 from textgrad_lg.overlay.rewrite import Replacement, Texts, merge, rewrite
+from textgrad_lg.overlay.settings import Watch
 
-__all__ = ["Replacement", "Texts", "bind", "merge", "overlay", "rewrite", "unbind"]
+__all__ = ["Given", "Replacement", "Texts", "Watch", "bind", "merge", "overlay", "rewrite", "through_doors", "unbind"]

@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from textgrad_lg.errors import GraphError
 from textgrad_lg.overlay.context import astepped, stepped
+from textgrad_lg.overlay.door import Given, through_doors
 from textgrad_lg.overlay.rewrite import Texts, check, merge
 from textgrad_lg.overlay.scope import Scope, current, surroundings
 from textgrad_lg.site import call_path
@@ -98,11 +99,14 @@ class _Bound(Pregel[Any, Any, Any, Any]):
 
     @override
     def stream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> Iterator[Any]:
-        return stepped(self._scope(config), super().stream(input, config, **kwargs))
+        # As in `_scope`: the class may be another one by then.
+        schema, run = self.context_schema, cast("Callable[..., Iterator[Any]]", super().stream)
+        return stepped(self._scope(config), lambda scope: run(input, **_given(schema, scope, config, kwargs)))
 
     @override
     def astream(self, input: Any, config: RunnableConfig | None = None, **kwargs: Any) -> AsyncIterator[Any]:
-        return astepped(self._scope(config), super().astream(input, config, **kwargs))
+        schema, run = self.context_schema, cast("Callable[..., AsyncIterator[Any]]", super().astream)
+        return astepped(self._scope(config), lambda scope: run(input, **_given(schema, scope, config, kwargs)))
 
     def _scope(self, config: RunnableConfig | None) -> Callable[[], Scope]:
         # Looked up now: where the texts were only attached, the run may begin after they were taken off.
@@ -116,6 +120,19 @@ class _Bound(Pregel[Any, Any, Any, Any]):
             return Scope(texts) if around is None else replace(around, texts=merge(texts, around.texts))
 
         return scope
+
+
+def _given(
+    schema: type[Any] | None, scope: Scope, config: RunnableConfig | None, options: Mapping[str, Any]
+) -> dict[str, Any]:
+    """The config and keyword arguments of a run, with the settings in force that come in by them."""
+    if not any(site.context_field for site in scope.texts):
+        return {**options, "config": config}
+    given = Given(options.get("context"), (config or {}).get("configurable") or {})
+    new, _ = through_doors(schema, given, scope.texts, ())
+    if new.configurable is not given.configurable:
+        config = cast("RunnableConfig", {**(config or {}), "configurable": new.configurable})
+    return {**options, "config": config, **({} if new.context is given.context else {"context": new.context})}
 
 
 @cache
@@ -138,10 +155,9 @@ def _placed(texts: Texts, configurable: Mapping[str, Any]) -> Texts:
     if not prefix and agent is None:
         return texts
     # What belongs to no node is the same wherever the graph runs.
-    return {
-        replace(site, path=(*prefix, *site.path), agent=site.agent or agent) if site.in_message else site: change
-        for site, change in texts.items()
-    }
+    placed = {site.within(prefix, agent): change for site, change in texts.items()}
+    # A `Setting` handle is asked for by its own name, wherever that is; no call of this run is made there.
+    return {site: change for site, change in texts.items() if site.is_setting} | placed
 
 
 def _why_not(graph: object) -> str:

@@ -13,9 +13,12 @@ from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
 from langchain_core.messages.ai import UsageMetadata
 from langchain_core.outputs import Generation
+from langchain_core.runnables import RunnableConfig
+from langchain_core.runnables.config import ensure_config
 
 from textgrad_lg.overlay.rewrite import rewrite
 from textgrad_lg.overlay.scope import Recall, current, surroundings
+from textgrad_lg.overlay.settings import lay
 from textgrad_lg.overlay.tools import rewrite_options
 from textgrad_lg.site import call_path
 from textgrad_lg.types import Meter, ModelCall, Ticket
@@ -34,6 +37,7 @@ class Call:
         answering: The model to call in its place: itself, or one that gives the replies that are remembered.
         prompts: The rewritten messages, a list for each prompt.
         made: All messages that this call and those around it prepared.
+        told: What callbacks are told of it beside what the caller gives them, as metadata.
     """
 
     def __init__(
@@ -43,8 +47,11 @@ class Call:
         made: Sequence[BaseMessage],
         tickets: list[Ticket | None],
         recall: Recall | None = None,
+        *,
+        told: Mapping[str, str] | None = None,
     ) -> None:
         self.model, self.prompts, self.made = model, prompts, made
+        self.told: Mapping[str, str] = told or {}
         self.answering = model if recall is None else recall.model
         self._tickets, self._recall = tickets, recall
         self._lock = threading.Lock()
@@ -63,6 +70,17 @@ class Call:
             yield
         finally:
             _IN_CALL.reset(token)
+
+    def metadata(self, given: dict[str, Any] | None) -> dict[str, Any] | None:
+        """The metadata to make the call with: what the caller gave, and what is told of it."""
+        return {**(given or {}), **self.told} if self.told else given
+
+    def configured(self, given: RunnableConfig | None) -> RunnableConfig | None:
+        """The config to make the call with: what the caller gave, and what is told of it."""
+        if not self.told:
+            return given
+        around = ensure_config(given).get("metadata")
+        return {**(given or {}), "metadata": {**(around or {}), **self.told}}
 
     def settle(self, usages: Sequence[UsageMetadata | None]) -> None:
         """Settle each prompt's ticket with what it used; does nothing the second time."""
@@ -130,12 +148,16 @@ def open_call(
         return outer, options
     made = outer.made if outer is not None else ()
     # Where nobody asks where the call is made, it is not looked up: that takes as long as all the rest of this.
-    asked = bool(scope.texts) or scope.memory is not None
+    asked = bool(scope.texts) or scope.memory is not None or scope.sets
     place = {**surroundings(), **(metadata or {})} if asked else {}
     if scope.texts:
         path, agent = call_path(place)
         prompts = [rewrite(messages, path, agent, scope.texts, made) for messages in prompts]
         options = rewrite_options(options, scope.texts)
+    told: Mapping[str, str] = {}
+    if scope.sets:
+        path, agent = call_path(place)
+        options, told = lay(model, stop, options, scope, path=path, agent=agent)
     if scope.seen is not None:
         scope.seen(model)
     if outer is not None:
@@ -149,7 +171,7 @@ def open_call(
             recall.drop()
         raise
     made = [*made, *(message for messages in prompts for message in messages)]
-    return Call(model, prompts, made, tickets, recall), options
+    return Call(model, prompts, made, tickets, recall, told=told), options
 
 
 def usage_of(generations: Sequence[Generation]) -> UsageMetadata | None:

@@ -87,7 +87,7 @@ def _generate(original: _Method) -> _Method:
             return original(self, messages, stop, *args, metadata=metadata, **kwargs)
         call, options = opened
         with call, call.step():
-            result = original(call.answering, call.prompts, stop, *args, metadata=metadata, **options)
+            result = original(call.answering, call.prompts, stop, *args, metadata=call.metadata(metadata), **options)
             return _settled(call, result)
 
     return generate
@@ -108,7 +108,9 @@ def _agenerate(original: _Method) -> _Method:
             return await original(self, messages, stop, *args, metadata=metadata, **kwargs)
         call, options = opened
         with call, call.step():
-            result = await original(call.answering, call.prompts, stop, *args, metadata=metadata, **options)
+            result = await original(
+                call.answering, call.prompts, stop, *args, metadata=call.metadata(metadata), **options
+            )
             return _settled(call, result)
 
     return agenerate
@@ -130,7 +132,9 @@ def _stream(original: _Method) -> _Method:
             return
         call, options = opened
         heard = _Heard(call)
-        items = cast("_Chunks", original(call.answering, call.prompts[0], config, stop=stop, **options))
+        items = cast(
+            "_Chunks", original(call.answering, call.prompts[0], call.configured(config), stop=stop, **options)
+        )
         with call, closing(items):
             while True:
                 with call.step():
@@ -163,7 +167,9 @@ def _astream(original: _Method) -> _Method:
         call, options = opened
         heard = _Heard(call)
         with call:
-            items = cast("_AsyncChunks", original(call.answering, call.prompts[0], config, stop=stop, **options))
+            items = cast(
+                "_AsyncChunks", original(call.answering, call.prompts[0], call.configured(config), stop=stop, **options)
+            )
             async with aclosing(items):
                 while True:
                     with call.step():
@@ -192,7 +198,7 @@ def _stream_v3(original: _Method) -> _Method:
             return original(self, input, config, stop=stop, **kwargs)
         call, options = opened
         with _until_watched(call) as watch:
-            return watch(original(call.answering, call.prompts[0], config, stop=stop, **options))
+            return watch(original(call.answering, call.prompts[0], call.configured(config), stop=stop, **options))
 
     return stream_v3
 
@@ -212,7 +218,7 @@ def _astream_v3(original: _Method) -> _Method:
             return await original(self, input, config, stop=stop, **kwargs)
         call, options = opened
         with _until_watched(call) as watch:
-            return watch(await original(call.answering, call.prompts[0], config, stop=stop, **options))
+            return watch(await original(call.answering, call.prompts[0], call.configured(config), stop=stop, **options))
 
     return astream_v3
 

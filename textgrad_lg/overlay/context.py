@@ -8,9 +8,10 @@ from typing import Any, TypeVar, cast
 
 from langchain_core.language_models import BaseChatModel
 
-from textgrad_lg.overlay.chatmodel import WRAPPERS
+from textgrad_lg.overlay.retriever import patched
 from textgrad_lg.overlay.rewrite import Replacement, Texts, check
 from textgrad_lg.overlay.scope import Memory, Scope, current, in_force
+from textgrad_lg.overlay.settings import Watch
 from textgrad_lg.types import Meter
 
 __all__ = ["Replacement", "Texts", "astepped", "overlay", "stepped"]
@@ -26,6 +27,7 @@ def overlay(
     meter: Meter | None = None,
     seen: Callable[[BaseChatModel], None] | None = None,
     memory: Memory | None = None,
+    watch: Watch | None = None,
 ) -> Generator[None]:
     """Lay texts over every graph that runs in this context, and meter its model calls.
 
@@ -39,6 +41,7 @@ def overlay(
         meter: Admits every model call; what it raises leaves the call before the model is reached.
         seen: Called with the model of every call, before it is made.
         memory: Answers the calls whose reply it knows; they are neither made nor metered. See `textgrad_lg.replay`.
+        watch: The settings that callbacks are told of.
 
     Raises:
         TemplateError: A new text needs a slot value that the old text does not give.
@@ -51,12 +54,13 @@ def overlay(
         around.meter if meter is None else meter,
         around.seen if seen is None else seen,
         around.memory if memory is None else memory,
+        around.watch if watch is None else watch,
     )
-    with WRAPPERS.on(), in_force(scope):
+    with patched(scope), in_force(scope):
         yield
 
 
-def stepped(scope: Callable[[], Scope], items: Iterator[_T]) -> Iterator[_T]:
+def stepped(scope: Callable[[], Scope], items: Callable[[Scope], Iterator[_T]]) -> Iterator[_T]:
     """Iterate with a Scope in force while a step runs and never while the caller has the turn.
 
     A ContextVar that is set across a `yield` would be seen by the caller, and would stay set if the stream were
@@ -64,26 +68,28 @@ def stepped(scope: Callable[[], Scope], items: Iterator[_T]) -> Iterator[_T]:
 
     Args:
         scope: Gives the Scope; asked once, when the first step is wanted.
-        items: The generator to iterate; closed at the end.
+        items: Makes the generator to iterate, which is closed at the end.
     """
     chosen = scope()
-    with WRAPPERS.on(), closing(cast("Generator[_T]", items)):
+    made = items(chosen)
+    with patched(chosen), closing(cast("Generator[_T]", made)):
         while True:
             with in_force(chosen):
-                item = next(items, _END)
+                item = next(made, _END)
             if item is _END:
                 return
             yield item
 
 
-async def astepped(scope: Callable[[], Scope], items: AsyncIterator[_T]) -> AsyncIterator[_T]:
+async def astepped(scope: Callable[[], Scope], items: Callable[[Scope], AsyncIterator[_T]]) -> AsyncIterator[_T]:
     """As `stepped`, for an asynchronous stream."""
     chosen = scope()
-    with WRAPPERS.on():
-        async with aclosing(cast("AsyncGenerator[_T]", items)):
+    made = items(chosen)
+    with patched(chosen):
+        async with aclosing(cast("AsyncGenerator[_T]", made)):
             while True:
                 with in_force(chosen):
-                    item = await anext(items, _END)
+                    item = await anext(made, _END)
                 if item is _END:
                     return
                 yield item

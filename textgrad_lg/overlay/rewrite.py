@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -128,6 +129,8 @@ def check(texts: Texts) -> None:
     for site, change in texts.items():
         if is_description(site) and change.new.demos:
             raise TemplateError(f"{site}: a description is not part of a conversation, so it carries no demonstrations")
+        if site.is_setting:
+            _check_setting(site, change)
         lost = [slot for slot in change.new.slots if slot not in change.old.slots]
         if lost:
             raise TemplateError(
@@ -138,6 +141,13 @@ def check(texts: Texts) -> None:
             lost = [slot for slot in wanted if slot not in dict(demo.inputs)]
             if lost:
                 raise TemplateError(f"{site}: a demonstration gives no value for {_braced(lost)}")
+
+
+def _check_setting(site: Site, change: Replacement) -> None:
+    try:
+        json.loads(change.new.text)
+    except ValueError as error:
+        raise TemplateError(f"{site}: {change.new.text!r} is not the JSON of a value") from error
 
 
 def _find(

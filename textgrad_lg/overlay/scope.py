@@ -14,6 +14,7 @@ from langchain_core.outputs import Generation
 from langchain_core.runnables.config import ensure_config
 
 from textgrad_lg.overlay.rewrite import Texts
+from textgrad_lg.overlay.settings import Watch, any_setting
 from textgrad_lg.types import Meter
 
 
@@ -63,12 +64,19 @@ class Scope:
         meter: Admits each call; None where nothing is limited.
         seen: Told the model of each call; None where nobody asks.
         memory: Asked before each call, told after it; None where nothing is remembered.
+        watch: The settings that callbacks are told of; None where nobody asks.
     """
 
     texts: Texts
     meter: Meter | None = None
     seen: Callable[[BaseChatModel], None] | None = None
     memory: Memory | None = None
+    watch: Watch | None = None
+
+    @property
+    def sets(self) -> bool:
+        """Whether settings are laid or watched."""
+        return self.watch is not None or any_setting(self.texts)
 
 
 _IN_FORCE: ContextVar[Scope | None] = ContextVar("textgrad_lg_overlay", default=None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -11,13 +11,16 @@ from langchain_core.messages import BaseMessage, HumanMessage
 from textgrad_lg.record.draft import Draft
 from textgrad_lg.record.evidence import Facts
 from textgrad_lg.record.lineage import Scope
-from textgrad_lg.record.log import REPLAYED
 from textgrad_lg.record.messages import pieces_in
+from textgrad_lg.record.notes import REPLAYED, SECONDS
 from textgrad_lg.record.offered import attributes as offers
 from textgrad_lg.record.order import reply_of
+from textgrad_lg.record.settings import add_settings, link_held, link_settings
+from textgrad_lg.record.values import canonical
 from textgrad_lg.site import Site, call_path, prompt_messages
 from textgrad_lg.trace import CANDIDATE, Span
 from textgrad_lg.types import JSON, SpanKind
+from textgrad_lg.variable import images_in
 
 if TYPE_CHECKING:
     from textgrad_lg.record.runs import Run
@@ -59,8 +62,10 @@ def add_llm(draft: Draft, run: Run, parent: str | None, scope: Scope) -> str | N
         draft.lineage.add(f"{span.id}.in{at}", text, f"{site.role} prompt of `{owner}`", site=site)
         for at, (site, text) in enumerate(prompts)
     ]
+    settings = add_settings(draft, run, span.id, "llm")
     known = draft.lineage.known(scope.visible(), Facts(cast("JSON", sent)))
     scope.mark(known)
+    pictures = _pictures(draft, sent, span.id, owner)
     if reply is None:
         return None
     answer: dict[str, JSON] = (
@@ -69,11 +74,24 @@ def add_llm(draft: Draft, run: Run, parent: str | None, scope: Scope) -> str | N
         else {"role": "assistant", "content": draft.convert.json(reply, "reply")}
     )
     out = draft.lineage.add(f"{span.id}.out", cast("JSON", answer), f"reply of `{owner}`", span=span.id)
-    for name in names:
+    for name in (*names, *pictures):
         draft.lineage.link(name, out, span.id, "call")
+    link_settings(draft, settings, out, span.id)
     for source, via in known.items():
         draft.lineage.link(source, out, span.id, via)
     return out
+
+
+def _pictures(draft: Draft, sent: Sequence[dict[str, JSON]], span: str, owner: str) -> list[str]:
+    """The Variables of the images that a call was sent: one for each image of the run, however often it is sent."""
+    found: dict[str, None] = {}
+    for block in (block for message in sent for block in images_in(message["content"])):
+        key = canonical(block)
+        if key not in draft.images:
+            name = f"{span}.image{len(draft.images)}"
+            draft.images[key] = draft.lineage.add(name, block, f"image sent by `{owner}`")
+        found[draft.images[key]] = None
+    return list(found)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +102,13 @@ class ToolCall:
         span: Its Span.
         scope: Where what runs inside it belongs.
         known: Where its arguments come from, and how that is known.
+        settings: What it was set to.
     """
 
     span: Span
     scope: Scope
     known: dict[str, str]
+    settings: Sequence[str] = ()
 
 
 def open_tool(draft: Draft, run: Run, parent: str | None, scope: Scope) -> ToolCall:
@@ -112,7 +132,8 @@ def open_tool(draft: Draft, run: Run, parent: str | None, scope: Scope) -> ToolC
         known = draft.lineage.known(visible, Facts(arguments), both=True)
     scope.mark(known)
     inner = Scope({"arguments": list(known) or (scope.products[:] or visible)}, parent=scope)
-    return ToolCall(span, inner, known)
+    settings = add_settings(draft, run, span.id, "retriever") if run.kind == "retriever" else ()
+    return ToolCall(span, inner, known, settings)
 
 
 def close_tool(draft: Draft, run: Run, call: ToolCall) -> str | None:
@@ -127,6 +148,8 @@ def close_tool(draft: Draft, run: Run, call: ToolCall) -> str | None:
             draft.lineage.link(source, out, span.id, call.known[source])
         else:
             draft.lineage.link(source, out, span.id, "channel", CANDIDATE)
+    link_settings(draft, call.settings, out, span.id)
+    link_held(draft, out, span.id, call.scope)
     made = draft.lineage.known(call.scope.products, draft.lineage.facts(out), both=True)
     for source in call.scope.products:
         if source in made:
@@ -155,7 +178,9 @@ def _is_plain(value: JSON) -> bool:
 
 
 def _replayed(run: Run) -> dict[str, JSON]:
-    return {"replayed": True} if run.metadata.get(REPLAYED) else {}
+    if not run.metadata.get(REPLAYED):
+        return {}
+    return {"replayed": True, "seconds": cast("JSON", run.metadata.get(SECONDS))}
 
 
 def _usage(run: Run, reply: Any) -> dict[str, JSON]:

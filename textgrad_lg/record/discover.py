@@ -22,7 +22,9 @@ from textgrad_lg.record.mask import has_words
 from textgrad_lg.record.messages import is_kept, pieces_in
 from textgrad_lg.record.observe import Sending, sendings
 from textgrad_lg.record.offered import offered, with_offers
+from textgrad_lg.record.routes import with_options
 from textgrad_lg.record.select import chosen_by, fits, names_description, selected
+from textgrad_lg.record.settings import find_settings, is_setting, with_domains
 from textgrad_lg.record.static import walked
 from textgrad_lg.record.unreachable import out_of_reach
 from textgrad_lg.record.uses import find_handles, held_in
@@ -33,6 +35,8 @@ from textgrad_lg.variable import Variable
 
 if TYPE_CHECKING:
     from langgraph.pregel import Pregel  # pyright: ignore[reportMissingTypeStubs]  a package without py.typed
+
+    from textgrad_lg.domain import Domain
 
 
 @dataclass(frozen=True)
@@ -46,6 +50,9 @@ class Discovery:
         tools: The tools that models are offered.
         unreached: Texts that the graph holds and no recorded run sent.
         warnings: What could not be found or told apart, in words.
+        domains: Which values the settings among the Parameters may take.
+        declared: The domains that the user named, of settings that no run has reached as well.
+        routes: What each node can choose to run next, by its path, where the graph's code declares it.
     """
 
     parameters: Mapping[Site, Template]
@@ -54,6 +61,9 @@ class Discovery:
     tools: tuple[Tool, ...] = ()
     unreached: tuple[StaticText, ...] = ()
     warnings: tuple[str, ...] = ()
+    domains: Mapping[Site, Domain] = field(default_factory=dict["Site", "Domain"])
+    declared: Mapping[Site, Domain] = field(default_factory=dict["Site", "Domain"])
+    routes: Mapping[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict[tuple[str, ...], tuple[str, ...]])
 
     def label(self, trace: Trace) -> Trace:
         """The Trace with its Parameters marked.
@@ -77,7 +87,7 @@ class Discovery:
         trace = with_variables(trace, is_kept, kept)
         variables = tuple(
             replace(at, site=chosen.get(at.id), requires_grad=chosen.get(at.id) in self.trainable)
-            if at.site is not None and not is_description(at.site) and not is_kept(at)
+            if at.site is not None and not is_setting(at) and not is_description(at.site) and not is_kept(at)
             else at
             for at in trace.variables
         )
@@ -85,7 +95,9 @@ class Discovery:
             replace(span, attributes=_marked(span.id, span.attributes, chosen)) if span.kind is SpanKind.LLM else span
             for span in trace.spans
         )
-        marked = replace(trace, variables=variables, spans=spans)
+        marked = with_options(replace(trace, variables=variables, spans=spans), self.routes)
+        tuned = {site: domain for site, domain in self.domains.items() if site in self.trainable}
+        marked = with_domains(marked, self.parameters, tuned)
         described = {(_place(at), self.parameters[at].text): at for at in self.trainable if is_description(at)}
         return with_offers(marked, lambda place, text: described.get((place, text)))
 
@@ -116,24 +128,29 @@ class Discovery:
         `discover`; a name of `only` that fits nothing is no error here.
         """
         try:
-            more = discover(traces, graph, only=())
+            more = discover(traces, graph, only=(), domains=self.declared)
         except DiscoveryError:
             # Nothing more, or nothing that is clear: two handles of one name came together only now.
             return self
         known = {_place(site) for site in self.parameters}
         new = {site: text for site, text in more.parameters.items() if _place(site) not in known}
-        chosen = tuple(site for site in new if chosen_by(site, only))
+        chosen = tuple(site for site in new if chosen_by(site, only) or site in self.declared)
         return replace(
             self,
             parameters={**self.parameters, **new},
             trainable=(*self.trainable, *chosen),
             sources={**self.sources, **{site: held for site, held in more.sources.items() if site in new}},
+            domains={**more.domains, **self.domains},
             unreached=tuple(text for text in self.unreached if text in more.unreached),
         )
 
 
 def discover(
-    traces: Iterable[Trace], graph: Pregel[Any, Any, Any, Any] | None = None, *, only: Sequence[str] | None = None
+    traces: Iterable[Trace],
+    graph: Pregel[Any, Any, Any, Any] | None = None,
+    *,
+    only: Sequence[str] | None = None,
+    domains: Mapping[Site, Domain] | None = None,
 ) -> Discovery:
     """Find the Parameters of a graph.
 
@@ -143,7 +160,9 @@ def discover(
         graph: The compiled graph, if it is at hand.
         only: Which Parameters may be changed; by default all but descriptions of tools and output schemas. Each name is a
             printed Site ("triage/system"), the beginning of one ("desk/model"), the name of a node or agent, or a pattern
-            ("*/system"). Descriptions need a name of their own ("tools:search", "tools:*", "schemas:Answer/args/label").
+            ("*/system"). Descriptions need a name of their own ("tools:search", "tools:*", "schemas:Answer/args/label"), and so
+            do settings that the code holds by `Setting` ("settings:retriever/k").
+        domains: The settings that may be changed, whatever `only` says, and which values each may take.
 
     Returns:
         What was found. It depends on the arguments and on nothing else.
@@ -151,7 +170,8 @@ def discover(
     Raises:
         NoPromptFound: There is no Parameter. The message says where was looked.
         UnknownParameter: A name of `only` fits no Parameter.
-        DiscoveryError: Two `Prompt` handles have the same name and different defaults.
+        DiscoveryError: Two `Prompt` or `Setting` handles have the same name and different defaults.
+        DomainError: A setting has a value that is not in its domain.
     """
     traces = tuple(traces)
     code = walked(graph) if graph is not None else Findings()
@@ -172,6 +192,9 @@ def discover(
     visited = {span.path for trace in traces for span in trace.spans} if traces else None
     blind = out_of_reach(code, visited)
     found.warnings += blind
+    settings = find_settings(traces, domains or {})
+    found.parameters |= settings.texts
+    found.warnings += settings.warnings
     prompts = bool(found.parameters)
     _from_offers(traces, tuple(tools), found)
     if not found.parameters or not (prompts or only is not None):
@@ -180,13 +203,17 @@ def discover(
         raise NoPromptFound(_nothing(traces, texts, graph) + descriptions + seen)
     if not traces:
         only = _seen_in_code(only, found)
+    chosen = {*selected(tuple(found.parameters), only), *settings.declared}
     return Discovery(
         found.parameters,
-        selected(tuple(found.parameters), only),
+        tuple(site for site in found.parameters if site in chosen),
         found.sources,
         tuple(tools),
         tuple(found.unreached),
         tuple(found.warnings),
+        settings.domains,
+        domains or {},
+        code.routes,
     )
 
 

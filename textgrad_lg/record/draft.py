@@ -31,6 +31,7 @@ class Draft:
         spans: In the order of their ids.
         template: What is known of a `ChatPromptTemplate`, its variables and its origin, until the call that it fed is met; by the
             identity of the run that held both.
+        images: The ids of the Variables that hold images, by the image as JSON text.
     """
 
     def __init__(self, root: Run) -> None:
@@ -38,6 +39,7 @@ class Draft:
         self.lineage = Lineage()
         self.spans: list[Span] = []
         self.template: dict[int, dict[str, JSON]] = {}
+        self.images: dict[str, str] = {}
         self._root = root
         self._visits: dict[tuple[SpanKind, tuple[str, ...], str], int] = {}
         # Apart, because what is converted only to find an order need not be in the Trace, nor its warnings.

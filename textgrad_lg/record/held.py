@@ -111,11 +111,12 @@ class Blind:
 
 @dataclass(slots=True)
 class Findings:
-    """The texts and tools found so far, in order, and what hides others."""
+    """The texts and tools found so far, in order, what hides others, and what each node can choose to run next."""
 
     texts: dict[StaticText, None] = field(default_factory=dict["StaticText", None])
     tools: dict[Tool, None] = field(default_factory=dict["Tool", None])
     blind: dict[Blind, None] = field(default_factory=dict["Blind", None])
+    routes: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict[tuple[str, ...], tuple[str, ...]])
 
     def add(self, place: Place, template: Template, role: str | None, *, fragment: bool = False) -> None:
         """Add a text, unless it has no words."""

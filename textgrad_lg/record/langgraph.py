@@ -8,9 +8,9 @@ from langgraph.types import Command
 
 from textgrad_lg.record.calls import add_llm, close_tool, open_tool
 from textgrad_lg.record.channels import Channels
+from textgrad_lg.record.control import choices_before, link_choices, link_ending
 from textgrad_lg.record.draft import Draft, dotted, error_text, failed
 from textgrad_lg.record.lineage import Scope
-from textgrad_lg.record.log import PREVIOUS
 from textgrad_lg.record.nodes import (
     echoes,
     interrupted_with,
@@ -23,13 +23,15 @@ from textgrad_lg.record.nodes import (
     stands_for,
     task_path,
 )
+from textgrad_lg.record.notes import PREVIOUS
 from textgrad_lg.record.order import step_of, tasks
 from textgrad_lg.record.prompts import pulled_from
 from textgrad_lg.record.routes import Route, choice, choosers, gotos, sender, split_routers
-from textgrad_lg.record.state import INTERRUPT, RESUME, Graph, Pending, enter_step, read
+from textgrad_lg.record.settings import link_held
+from textgrad_lg.record.state import INTERRUPT, RESUME, Done, Graph, Pending, enter_step, read
 from textgrad_lg.record.uses import add_uses, link_uses
 from textgrad_lg.record.values import overwrites, same, state_fields, update_fields
-from textgrad_lg.trace import CANDIDATE, Trace
+from textgrad_lg.trace import Trace
 from textgrad_lg.types import JSON, SpanKind
 
 if TYPE_CHECKING:
@@ -113,6 +115,7 @@ class _Reader:
             number = step_of(step[0][0])
             enter_step(graph, number, step[0][0].metadata)
             routes: list[Route] = []
+            behind: list[list[Route]] = []
             writes: list[Pending] = []
             visits: dict[str, int] = {}
             for task in step:
@@ -122,15 +125,19 @@ class _Reader:
                     continue
                 first: int | None = None
                 for attempt in task[:-1]:
-                    first, _, _ = self._node(attempt, graph, first, last=False)
-                _, made, chosen = self._node(task[-1], graph, first, last=True)
-                writes += made
-                routes += chosen
+                    first = self._node(attempt, graph, first, last=False).visit
+                done = self._node(task[-1], graph, first, last=True)
+                writes += done.writes
+                routes += done.routes
+                behind.append(done.behind)
                 visits[name] = graph.channels.count
             for at in writes:
                 graph.channels.write(at.channel, at.variable, at.value, number, new=at.new, replace=at.replace)
             graph.visited |= visits
             graph.routes = routes
+            # Only where every task was chosen it is clear that what comes next depends on a choice.
+            graph.behind = list({at.variable: at for found in behind for at in found}.values()) if all(behind) else []
+            graph.wrote = frozenset(at.variable for at in writes)
             graph.resume = []
 
     def _outputs(self, graph: Graph) -> dict[str, str]:
@@ -142,6 +149,7 @@ class _Reader:
                 dotted(graph.span, "out", name), known, f"output {quoted(name)}", span=graph.span
             )
             self._lineage.carry(outputs[name], graph.span, [at.variable for at in writes])
+            link_ending(self._lineage, graph, outputs[name])
         return outputs
 
     def _failure(self, graph: Graph) -> dict[str, str]:
@@ -155,8 +163,8 @@ class _Reader:
 
     # Nodes
 
-    def _node(self, run: Run, graph: Graph, visit: int | None, *, last: bool) -> tuple[int, list[Pending], list[Route]]:
-        """Add one attempt at a task; returns its visit, what it wrote and what it chose to run next."""
+    def _node(self, run: Run, graph: Graph, visit: int | None, *, last: bool) -> Done:
+        """Add one attempt at a task."""
         name = node_name(run)
         span = self._draft.open(run, SpanKind.NODE, name, graph.span, attributes=self._told(run), visit=visit)
         chosen_by: list[Route]
@@ -175,22 +183,24 @@ class _Reader:
         add_uses(self._draft, run, span.id, scope)
         own, _ = split_routers(run)
         self._children(run, own, span.id, scope)
+        error: list[str] = []
         if failed(run) and last:
-            graph.errors[id(run.error)] = graph.failures[task_path(run)] = self._error(run, span.id, scope)
+            error = [self._error(run, span.id, scope)]
+            graph.errors[id(run.error)] = graph.failures[task_path(run)] = error[0]
         asked = interrupted_with(run)
         if asked:
             question = self._write(span.id, INTERRUPT, asked, f"what `{name}` asked a person", scope)
             if graph.scope is not None:
                 graph.scope.products.append(question)
         if not last:
-            return span.visit, [], []
+            return Done(span.visit)
         writes = self._writes(run, graph, span.id, scope)
         written = {at.channel: at.variable for at in writes}
         routes = self._goto(run, span.id, scope, written)
-        for made in (*written.values(), *(route.variable for route in routes)):
-            for route in chosen_by:
-                self._lineage.link(route.variable, made, span.id, "control", CANDIDATE)
-        return span.visit, writes, routes + self._routers(run, graph, span.id, written, scope)
+        every = (*written.values(), *(route.variable for route in routes), *error)
+        chosen_by = chosen_by or choices_before(self._lineage, graph, run, scope, every)
+        link_choices(self._lineage, chosen_by, every, span.id)
+        return Done(span.visit, writes, [*routes, *self._routers(run, graph, span.id, written, scope)], chosen_by)
 
     def _told(self, run: Run) -> dict[str, JSON]:
         """What is said about a task. Its triggers are the same in each turn of a loop, and then one object."""
@@ -256,6 +266,9 @@ class _Reader:
                     graph.scope.products.append(variable)
             else:
                 found.append(Pending(name, variable, value, new, replace))
+        if leaving and not values and graph.scope is not None:
+            # It wrote nothing, and still it chose where to go: what it made is behind that choice.
+            graph.scope.products += scope.products
         return found
 
     def _goto(self, run: Run, span: str, scope: Scope, written: dict[str, str]) -> list[Route]:
@@ -379,4 +392,5 @@ class _Reader:
             dotted(span, "out", name), self._convert.json(value, role), role, span=span, new=known
         )
         self._lineage.explain(variable, span, scope, name or None)
+        link_held(self._draft, variable, span, scope)
         return variable

@@ -31,6 +31,7 @@ class Scope:
         seen: What was found again in something made inside it.
         fresh: Those of `reads` that an unconfirmed edge may come from; None means all of them.
         values: What it was given, by the same names.
+        settings: What it read of settings that are held by name.
     """
 
     reads: dict[str, list[str]]
@@ -39,6 +40,7 @@ class Scope:
     seen: set[str] = field(default_factory=set[str])
     fresh: frozenset[str] | None = None
     values: dict[str, Any] = field(default_factory=dict[str, Any])
+    settings: list[str] = field(default_factory=list[str])
 
     def given(self) -> list[str]:
         """The Variables of `reads`, each once, in order."""
@@ -107,6 +109,10 @@ class Lineage:
         into = self._edges.setdefault(target, {})
         if source not in into or into[source].weight < weight:
             into[source] = Edge(source, target, span, weight, via)
+
+    def sources(self, target: str, least: float = 0.0) -> set[str]:
+        """What leads to a Variable by an edge of at least this weight."""
+        return {source for source, edge in self._edges.get(target, {}).items() if edge.weight >= least}
 
     def edges(self) -> Iterator[Edge]:
         """All edges, by target and then by source, both in the order they were made."""

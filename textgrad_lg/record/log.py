@@ -1,7 +1,7 @@
-"""What the recorder notes while a graph runs: one tuple when a run starts and one when it ends.
+"""The callback handler: notes what happens while a graph runs, one tuple when a run starts and one when it ends.
 
-This is the hot path, so what is noted is put together elsewhere (`runs.py`), when the Trace is read: here are references,
-and copies only of what a node may change in place.
+This is the hot path, so what is noted (`notes.py`) is put together elsewhere (`runs.py`), when the Trace is read: here are
+references, and copies only of what a node may change in place (`snapshot.py`).
 """
 
 from __future__ import annotations
@@ -9,150 +9,43 @@ from __future__ import annotations
 from asyncio import _get_running_loop, current_task  # pyright: ignore[reportPrivateUsage]  # as in `asyncio.events`
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import ContextVar
-from dataclasses import dataclass, is_dataclass
 from operator import itemgetter
 from threading import get_ident
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.callbacks import BaseCallbackHandler
 from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 from langchain_core.outputs import LLMResult
 from langchain_core.runnables.config import var_child_runnable_config
 from langgraph.errors import ParentCommand
-from langgraph.types import Command
-from pydantic import BaseModel
 from typing_extensions import override
 
+from textgrad_lg.record.notes import (
+    CALL,
+    NAMESPACE,
+    TASK,
+    THREAD,
+    TRIGGERS,
+    Failed,
+    Fork,
+    Key,
+    Log,
+    Previous,
+    Reply,
+    Said,
+    Used,
+)
+from textgrad_lg.record.snapshot import snapshot
+
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from langchain_core.documents import Document
 
     from textgrad_lg.record.uses import Use
 
 
-PREVIOUS = "previous"
-"""What an entrypoint of the functional API saves for the next run on its thread, and is given by the run before."""
-
-REPLAYED = "textgrad_lg_replayed"
-"""In the metadata of a run that a replay answered from memory: nothing left the process, and nothing was paid."""
-
-Key = int | str
-"""A run's id, as the number in it: a UUID's own hash is a call of Python code. Some callers give an id as text."""
-
-
-def id_text(key: Key) -> str:
-    """A run's id as LangChain prints it."""
-    return str(UUID(int=key)) if isinstance(key, int) else key
-
-
-class Reply(NamedTuple):
-    """What a model call gave. LangChain's own `LLMResult` is not kept: it holds the reply's text a second time.
-
-    Attributes:
-        message: The message, or for the older models the text; None where it gave nothing.
-        llm_output: What the provider told about the call, if anything.
-    """
-
-    message: Any
-    llm_output: Mapping[str, Any] | None
-
-
-@dataclass(slots=True, eq=False)
-class Fork:
-    """That a run started in another thread or asyncio task than the run around it; its followers there share it.
-
-    Attributes:
-        parent: The run around it.
-        place: The thread or task.
-        base: The fork that this one forked from; None where it forked from the run around it.
-    """
-
-    parent: Key
-    place: int
-    base: Fork | None
-
-
-class Said(NamedTuple):
-    """A message as it was sent, where it has a text and nothing else. A message object takes ten times as much."""
-
-    kind: type[BaseMessage]
-    text: str
-
-
-class Failed(NamedTuple):
-    """The note of a run that raised."""
-
-    run: Key
-    outputs: Any
-    end: float
-    error: BaseException
-    handoff: Any
-
-
-class Used(NamedTuple):
-    """The note of a prompt held by name that a run's own code used."""
-
-    run: Key
-    use: Use
-
-
-class Previous(NamedTuple):
-    """The note of what an entrypoint was given by the run before on its thread."""
-
-    run: Key
-    value: Any
-
-
-START, END = 11, 3
-"""How many items the notes have that are plain tuples, because making anything else takes longer: of a run that starts
-`(key, key of the run around it, kind, name, metadata, tags, inputs, id of inputs, extra, time, Fork or None)`, of one that
-ends `(key, outputs, time)`."""
-
-
-class Log:
-    """The notes of one outermost run and of all that runs inside it, in the order of arrival.
-
-    Attributes:
-        notes: Plain tuples (see `START`), `Failed`, `Used` and `Previous`. Threads append to it without a lock.
-    """
-
-    __slots__ = ("__weakref__", "notes")
-
-    def __init__(self) -> None:
-        self.notes: list[tuple[Any, ...]] = []
-
-    @property
-    def id(self) -> str:
-        """The outermost run's id."""
-        return id_text(self.notes[0][0])
-
-    @property
-    def kind(self) -> str:
-        """The kind of the outermost run."""
-        return self.notes[0][2]
-
-    @property
-    def ended(self) -> bool:
-        """Whether the outermost run has ended."""
-        key = self.notes[0][0]
-        return any(note[0] == key and (len(note) == END or isinstance(note, Failed)) for note in reversed(self.notes))
-
-
-NAMESPACE, TRIGGERS, THREAD = "langgraph_checkpoint_ns", "langgraph_triggers", "thread_id"
-TASK = (NAMESPACE, "langgraph_step", "langgraph_node", "langgraph_path", TRIGGERS)
-"""What is kept of the metadata of a graph's task: LangGraph makes a new dict for each, with more in it."""
 _TASK = itemgetter(*TASK)
-CALL = (
-    NAMESPACE,
-    "lc_agent_name",
-    "ls_provider",
-    "ls_model_name",
-    REPLAYED,
-    "lc_hub_owner",
-    "lc_hub_repo",
-    "lc_hub_commit_hash",
-)
-"""What is kept of the metadata of whatever else runs inside a task; of a chain only the first."""
 _PROMPTS = (SystemMessage, HumanMessage)
 _ENTRY = ("__start__",)
 
@@ -384,49 +277,6 @@ class RunLog(BaseCallbackHandler):
         if known is not None:
             handoff = cast("Any", error).args[0] if isinstance(error, ParentCommand) else None
             known[0].append(Failed(key, snapshot(outputs), self._clock(), error, handoff))
-
-
-_PLAIN = frozenset((str, int, float, bool, type(None)))
-"""What cannot be changed in place, and is met most."""
-
-
-def snapshot(value: Any) -> Any:  # noqa: PLR0911  one for each form that a state may have
-    """A copy of a state's or update's own fields, and of the lists and dicts directly in them.
-
-    Nodes change their state in place (`state["notes"].append(...)`), so what they were given must be kept apart from
-    what they made of it. Anything deeper, and every message, is a reference: copying that would cost more than running
-    many a node, and changing it in place is an error in LangGraph as well.
-    """
-    if isinstance(value, dict):
-        fields = dict(cast("dict[Any, Any]", value))
-        for key, item in fields.items():
-            if type(item) not in _PLAIN:
-                fields[key] = _copy(item)
-        return fields
-    if type(value) in _PLAIN:
-        return value
-    if isinstance(value, list):
-        return [_copy(item) for item in cast("list[Any]", value)]
-    if isinstance(value, (BaseMessage, Command)):
-        return cast("Any", value)
-    if isinstance(value, BaseModel):
-        # Not `value.model_copy`, which a user's class may have overridden.
-        return BaseModel.model_copy(value, update={key: _copy(item) for key, item in value.__dict__.items()})
-    if is_dataclass(value) and not isinstance(value, type):
-        # By its name, because its module need not be loaded.
-        final = type(value).__qualname__ == "entrypoint.final"
-        named = {"value": "", "save": PREVIOUS} if final else {key: key for key in value.__dataclass_fields__}
-        # A mapping and not a copy: `__post_init__` and `init=False` stand in the way of copying.
-        return {named[key]: _copy(getattr(value, key)) for key in named if hasattr(value, key)}
-    return value
-
-
-def _copy(value: Any) -> Any:
-    if isinstance(value, list):
-        return list(cast("list[Any]", value))
-    if isinstance(value, dict):
-        return dict(cast("dict[Any, Any]", value))
-    return value
 
 
 def _note_previous(notes: list[tuple[Any, ...]], entrypoint: Key) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from textgrad_lg.record.log import Reply
+from textgrad_lg.record.notes import Reply
 from textgrad_lg.record.values import Converter, canonical
 from textgrad_lg.types import JSON
 from textgrad_lg.variable import leaf_texts

@@ -16,8 +16,9 @@ from langchain_core.runnables.config import var_child_runnable_config
 
 from textgrad_lg.errors import TraceError
 from textgrad_lg.record.langgraph import to_trace
-from textgrad_lg.record.log import Log, RunLog
+from textgrad_lg.record.log import RunLog
 from textgrad_lg.record.lost import LOST, Lost
+from textgrad_lg.record.notes import Log
 from textgrad_lg.record.runs import to_run
 from textgrad_lg.record.uses import Use, handle_name
 from textgrad_lg.threads import Call, watched

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from langgraph.types import Command, Send
+
+from textgrad_lg.trace import OPTIONS, Trace
 
 if TYPE_CHECKING:
     from textgrad_lg.record.runs import Run
@@ -80,6 +82,45 @@ def sender(routes: Sequence[Route], run: Run, name: str) -> Route | None:
     if 0 <= at < len(sends) and sends[at][1].node == name:
         return sends[at][0]
     return None
+
+
+def options_of(builder: Any, path: tuple[str, ...]) -> dict[tuple[str, ...], tuple[str, ...]]:
+    """What each node of a graph can choose to run next, by the node's path, where the graph's author declared it.
+
+    Args:
+        builder: The graph as it was before it was compiled; None where it has none.
+        path: The graph's own path.
+    """
+    found: dict[tuple[str, ...], dict[str, None]] = {}
+    for name, branches in getattr(builder, "branches", {}).items():
+        for branch in branches.values():
+            found.setdefault((*path, str(name)), {}).update(_ends(branch.ends))
+    for name, node in getattr(builder, "nodes", {}).items():
+        found.setdefault((*path, str(name)), {}).update(_ends(getattr(node, "ends", None)))
+    return {at: tuple(options) for at, options in found.items() if len(options) > 1}
+
+
+def _ends(ends: Any) -> dict[str, None]:
+    """Names of nodes; a router's word for one, with the node behind it."""
+    if not isinstance(ends, Mapping):
+        return dict.fromkeys(map(str, cast("Sequence[Any]", ends or ())))
+    pairs = cast("Mapping[Any, Any]", ends).items()
+    return dict.fromkeys(str(node) if word == node else f"{word} ({node})" for word, node in pairs)
+
+
+def with_options(trace: Trace, routes: Mapping[tuple[str, ...], tuple[str, ...]]) -> Trace:
+    """The Trace where each Span that chose what ran next says what it could have chosen."""
+    choosing = {edge.source for edge in trace.edges if edge.via == "control"}
+    spans = {variable.span for variable in trace.variables if variable.id in choosing}
+    if not routes or not spans:
+        return trace
+    told = (
+        replace(span, attributes={**span.attributes, OPTIONS: list(routes[span.path])})
+        if span.id in spans and span.path in routes
+        else span
+        for span in trace.spans
+    )
+    return replace(trace, spans=tuple(told))
 
 
 def split_routers(run: Run) -> tuple[list[Run], list[Run]]:

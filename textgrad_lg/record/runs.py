@@ -8,10 +8,10 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ReferenceType, ref
 
-from textgrad_lg.record.log import CALL, END, PREVIOUS, TASK, Failed, Fork, Previous, Said, Used, id_text
+from textgrad_lg.record.notes import CALL, END, PREVIOUS, TASK, Failed, Fork, Previous, Said, Used, id_text
 
 if TYPE_CHECKING:
-    from textgrad_lg.record.log import Log
+    from textgrad_lg.record.notes import Log
     from textgrad_lg.record.uses import Use
 
 _NOTHING: Mapping[str, Any] = MappingProxyType({})

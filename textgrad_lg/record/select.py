@@ -8,7 +8,7 @@ from fnmatch import fnmatchcase
 
 from textgrad_lg.descriptions import is_description
 from textgrad_lg.errors import UnknownParameter
-from textgrad_lg.site import PROMPTS, SCHEMAS, TOOLS, Site
+from textgrad_lg.site import PROMPTS, SCHEMAS, SETTINGS, TOOLS, Site
 
 
 def selected(sites: tuple[Site, ...], only: Sequence[str] | None) -> tuple[Site, ...]:
@@ -43,6 +43,10 @@ def fits(site: Site, name: str) -> bool:
     printed = str(site)
     if is_description(site):
         return names_description(name) and (
+            printed == name or printed.startswith(f"{name.rstrip('/')}/") or fnmatchcase(printed, name)
+        )
+    if site.is_setting:
+        return name.startswith(SETTINGS) and (
             printed == name or printed.startswith(f"{name.rstrip('/')}/") or fnmatchcase(printed, name)
         )
     parts = tuple(part for part in name.split("/") if part)

@@ -31,6 +31,23 @@ class Pending:
 
 
 @dataclass(slots=True)
+class Done:
+    """What one attempt at a task came to.
+
+    Attributes:
+        visit: Its visit.
+        writes: What it wrote.
+        routes: What it chose to run next.
+        behind: The choices that it ran by.
+    """
+
+    visit: int
+    writes: list[Pending] = field(default_factory=list[Pending])
+    routes: list[Route] = field(default_factory=list[Route])
+    behind: list[Route] = field(default_factory=list[Route])
+
+
+@dataclass(slots=True)
 class Graph:
     """One graph run while its steps are read.
 
@@ -40,6 +57,8 @@ class Graph:
         channels: What its tasks write and read.
         scope: Where the graph was called; None for the outermost.
         routes: What chose the tasks of the coming step.
+        behind: What chose the tasks of the step before, where each of them was chosen.
+        wrote: The ids of the Variables that the step before wrote.
         present: The nodes of the current step.
         visited: For each node, how many writes there were when it last ran.
         errors: The ids of the Variables that hold the errors of its nodes, by the exception.
@@ -54,6 +73,8 @@ class Graph:
     channels: Channels
     scope: Scope | None
     routes: list[Route] = field(default_factory=list[Route])
+    behind: list[Route] = field(default_factory=list[Route])
+    wrote: frozenset[str] = frozenset()
     present: tuple[str, ...] = ()
     visited: dict[str, int] = field(default_factory=dict[str, int])
     errors: dict[int, str] = field(default_factory=dict[int, str])
@@ -78,6 +99,7 @@ def enter_step(graph: Graph, number: int, metadata: object) -> None:
     if number > before + 1:
         graph.skipped = number - 1
         graph.routes = []
+        graph.behind = []
     graph.step = number
 
 

@@ -38,6 +38,7 @@ from textgrad_lg.record.peek import (
     title_of,
 )
 from textgrad_lg.record.prompts import message_texts, pulled_from, texts_of
+from textgrad_lg.record.routes import options_of
 from textgrad_lg.record.uses import Handle, handle_name
 from textgrad_lg.site import Site
 
@@ -153,7 +154,9 @@ class _Walk:
         config = cast("Mapping[str, Any]", own.get("config") or {})
         metadata = cast("Mapping[str, Any]", config.get("metadata") or {})
         agent = metadata.get("lc_agent_name") or place.agent
-        branches = getattr(own.get("builder"), "branches", {})
+        builder = own.get("builder")
+        branches = getattr(builder, "branches", {})
+        self.findings.routes |= options_of(builder, place.path)
         place = replace(place, context=own.get("context_schema") or place.context)
         for name, node in own.get("nodes", {}).items():
             if name != "__start__":

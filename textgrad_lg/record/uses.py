@@ -15,11 +15,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeGuard, cast
 from textgrad_lg.errors import DiscoveryError
 from textgrad_lg.prompt import Template
 from textgrad_lg.record.mask import constants
+from textgrad_lg.record.settings import add_held
 from textgrad_lg.site import PROMPTS, Site
 from textgrad_lg.trace import CANDIDATE
 from textgrad_lg.variable import text_of
 
 if TYPE_CHECKING:
+    from textgrad_lg.domain import Domain
     from textgrad_lg.record.draft import Draft
     from textgrad_lg.record.held import StaticText
     from textgrad_lg.record.lineage import Scope
@@ -53,12 +55,14 @@ class Use(NamedTuple):
         own: The handle's default text.
         text: The text in force.
         rendered: What the code got: the text with its slots filled, or as they are written.
+        domain: Of a setting, which values it may take.
     """
 
     site: Site
     own: Template
     text: Template
     rendered: str
+    domain: Domain | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,6 +107,9 @@ def add_uses(draft: Draft, run: Run, span: str | None, scope: Scope) -> list[str
     added: list[str] = []
     # Sorted, because code may use them in several tasks or threads of its own.
     for use in sorted(set(run.uses), key=lambda use: (use.site, use.text.text, use.rendered)):
+        if use.site.is_setting:
+            add_held(draft, use, span, scope)
+            continue
         known = scope.reads.setdefault(str(use.site), [])
         facts: JSON = [_findable(use)]
         variables = draft.lineage.variables

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from textgrad_lg.replay.memo import Entry, Memo
@@ -16,15 +19,18 @@ class Book:
 
     Args:
         memo: What is known at the start.
+        clock: Gives the time in seconds, to tell how long a call takes.
 
     Attributes:
         memo: The same.
+        clock: The same.
         hits: Calls that were found in it.
         notes: Why answers could not be remembered, each once.
     """
 
-    def __init__(self, memo: Memo) -> None:
+    def __init__(self, memo: Memo, clock: Callable[[], float] = time.perf_counter) -> None:
         self.memo = memo
+        self.clock = clock
         self.hits = 0
         self.notes: dict[str, None] = {}
         self._new: list[Entry] = []
@@ -62,7 +68,7 @@ class Book:
 
 
 class Asked:
-    """One call that was looked up. Either `keep` or `drop` has an effect, once.
+    """One call that was looked up, and is made now if it is not known. Either `keep` or `drop` has an effect, once.
 
     Attributes:
         found: What the Memo knows of it; None where it does not.
@@ -72,14 +78,15 @@ class Asked:
         self.found = found
         self._book, self._blank = book, blank
         self._open = found is None or found.reason is not None
+        self._start = book.clock()
 
     def keep(self, value: JSON, reason: str | None = None) -> None:
         """Remember what it gave, or why that cannot be remembered."""
         if self._open:
             self._open = False
             if self.found is None:
-                blank = self._blank
-                self._book.add(Entry(blank.key, blank.lane, blank.ordinal, blank.name, value, reason))
+                took = round(self._book.clock() - self._start, 6)
+                self._book.add(replace(self._blank, value=value, reason=reason, seconds=max(took, 0.0)))
 
     def drop(self) -> None:
         """It gave nothing."""

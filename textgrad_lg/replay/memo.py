@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Self, cast
@@ -10,8 +11,9 @@ from typing import Self, cast
 from textgrad_lg.errors import ReplayError
 from textgrad_lg.types import JSON
 
-_VERSION = 1
-_FIELDS = ("key", "lane", "ordinal", "name", "value", "reason")
+_VERSION = 2
+_READ = (1, 2)
+_FIELDS = ("key", "lane", "ordinal", "name", "value", "reason", "seconds")
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +27,7 @@ class Entry:
         name: What was called, for people: a node's path or a tool's name.
         value: What it answered, as JSON; None where that cannot be said again.
         reason: Why not, in words; None where it can.
+        seconds: How long the call took when it was made; 0 where version 1 wrote the entry, which did not say.
     """
 
     key: str
@@ -33,6 +36,7 @@ class Entry:
     name: str
     value: JSON = None
     reason: str | None = None
+    seconds: float = 0.0
 
     @property
     def place(self) -> tuple[str, str, int]:
@@ -111,10 +115,10 @@ class Memo:
         if not isinstance(found, dict) or "entries" not in found:
             raise ReplayError('this is not a memo: a memo is a JSON object with "version" and "entries"')
         memo = cast("Mapping[str, JSON]", found)
-        if memo.get("version") != _VERSION:
+        if memo.get("version") not in _READ:
             raise ReplayError(
-                f"this memo is of version {memo.get('version')!r}, and this library reads version {_VERSION}; record the "
-                "run again"
+                f"this memo is of version {memo.get('version')!r}, and this library reads versions {_READ[0]} to {_READ[-1]}; "
+                "record the run again"
             )
         return cls.from_rows(memo["entries"])
 
@@ -123,5 +127,15 @@ def _entry(row: JSON) -> Entry:
     match row:
         case [str(key), str(lane), int(ordinal), str(name), value, None | str() as reason]:
             return Entry(key, lane, ordinal, name, value, reason)
+        case [
+            str(key),
+            str(lane),
+            int(ordinal),
+            str(name),
+            value,
+            None | str() as reason,
+            int() | float() as seconds,
+        ] if 0 <= seconds < math.inf:
+            return Entry(key, lane, ordinal, name, value, reason, float(seconds))
         case _:
             raise ReplayError(f"this is not a memo: an entry has the fields {', '.join(_FIELDS)}, and this is {row!r}")

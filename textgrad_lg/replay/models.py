@@ -15,7 +15,7 @@ from langchain_core.outputs import ChatGenerationChunk, ChatResult, Generation
 from pydantic import PrivateAttr
 from typing_extensions import override
 
-from textgrad_lg.record.log import REPLAYED
+from textgrad_lg.record.notes import REPLAYED, SECONDS
 from textgrad_lg.replay.book import Asked, Book
 from textgrad_lg.replay.keys import NoKey, lane, model_key
 from textgrad_lg.replay.values import NoForm, reply_from_json, reply_to_json
@@ -28,18 +28,18 @@ _TOLD = ("name", "callbacks", "tags", "verbose", "custom_get_token_ids")
 class Remembered(BaseChatModel):
     """Looks like `model` to callbacks, and answers without it.
 
-    A call of it is told to callbacks with `textgrad_lg_replayed` in its metadata.
+    A call of it is told to callbacks with `textgrad_lg_replayed` in its metadata, and with `textgrad_lg_seconds`.
     """
 
     _model: BaseChatModel = PrivateAttr()
     _reply: ChatResult = PrivateAttr()
 
     @classmethod
-    def of(cls, model: BaseChatModel, reply: ChatResult) -> Remembered:
-        """A stand-in for `model` that knows the reply to one prompt."""
+    def of(cls, model: BaseChatModel, reply: ChatResult, seconds: float) -> Remembered:
+        """A stand-in for `model` that knows the reply to one prompt, and how long that took."""
         self = cls(
             **{name: getattr(model, name) for name in _TOLD},
-            metadata={**(model.metadata or {}), REPLAYED: True},
+            metadata={**(model.metadata or {}), REPLAYED: True, SECONDS: seconds},
             cache=False,
             # The reply is as it left the model, and must not be converted twice.
             output_version=None,
@@ -121,10 +121,18 @@ class RememberedBatch(Remembered):
     _parts: Iterator[BaseChatModel] = PrivateAttr()
 
     @classmethod
-    def over(cls, model: BaseChatModel, replies: Sequence[ChatResult | None]) -> RememberedBatch:
+    def over(
+        cls, model: BaseChatModel, replies: Sequence[ChatResult | None], seconds: Sequence[float]
+    ) -> RememberedBatch:
         """A stand-in for `model` that knows the replies to some of several prompts."""
-        self = cast("RememberedBatch", cls.of(model, ChatResult(generations=[])))
-        self._parts = iter([model if reply is None else Remembered.of(model, reply) for reply in replies])
+        # Callbacks are told of all prompts with the same metadata. Asked together, each had taken as long as all of them.
+        self = cast("RememberedBatch", cls.of(model, ChatResult(generations=[]), max(seconds, default=0.0)))
+        self._parts = iter(
+            [
+                model if reply is None else Remembered.of(model, reply, took)
+                for reply, took in zip(replies, seconds, strict=True)
+            ]
+        )
         # Some of its calls are live, and callbacks are told of all of them at once.
         if None in replies:
             self.metadata = model.metadata
@@ -139,13 +147,19 @@ class RememberedBatch(Remembered):
         return await next(self._parts)._agenerate_with_cache(messages, *args, **kwargs)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
 
 
-def stand_in(model: BaseChatModel, replies: Sequence[ChatResult | None]) -> BaseChatModel:
-    """The model to call in the place of `model`, which knows these replies to the prompts of one call."""
+def stand_in(model: BaseChatModel, replies: Sequence[ChatResult | None], seconds: Sequence[float]) -> BaseChatModel:
+    """The model to call in the place of `model`, which knows these replies to the prompts of one call.
+
+    Args:
+        model: The model that is meant.
+        replies: For each prompt, the reply; None where it is not known.
+        seconds: For each prompt, how long the reply took.
+    """
     if all(reply is None for reply in replies):
         return model
     if len(replies) == 1 and replies[0] is not None:
-        return Remembered.of(model, replies[0])
-    return RememberedBatch.over(model, replies)
+        return Remembered.of(model, replies[0], seconds[0])
+    return RememberedBatch.over(model, replies, seconds)
 
 
 class ModelRecall:
@@ -159,7 +173,8 @@ class ModelRecall:
     def __init__(self, model: BaseChatModel, asked: Sequence[Asked | None]) -> None:
         replies = [_known_reply(each) for each in asked]
         self.known = [reply is not None for reply in replies]
-        self.model = stand_in(model, replies)
+        took = [each.found.seconds if each and each.found else 0.0 for each in asked]
+        self.model = stand_in(model, replies, took)
         self._asked = asked
 
     def keep(self, replies: Sequence[Sequence[Generation]], output: Mapping[str, Any] | None) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+import time
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -26,12 +27,18 @@ class Replay:
         memo: What is known at the start.
         tools: What becomes of tool calls.
         pure: Names of tools that may run again where they are not remembered.
+        clock: Gives the time in seconds, to tell how long a call takes.
     """
 
     def __init__(
-        self, memo: Memo | None = None, *, tools: Tools | str = Tools.REPLAY, pure: Iterable[str] = ()
+        self,
+        memo: Memo | None = None,
+        *,
+        tools: Tools | str = Tools.REPLAY,
+        pure: Iterable[str] = (),
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._book = Book(memo or Memo())
+        self._book = Book(memo or Memo(), clock)
         self._tools = Tools(tools)
         self._tool_memory = ToolMemory(self._book, self._tools, pure)
 
@@ -87,8 +94,8 @@ def replay(memo: Memo, *, tools: Tools | str = Tools.REPLAY, pure: Iterable[str]
     Everything runs as always: nodes, routers, callbacks. A model call is answered from memory where the same model was
     sent the same messages and options from the same place in the graph; a repeated question is told apart by its
     ordinal. Texts of an `overlay` are laid over first, so what depends on a changed text is asked anew.
-    An answer from memory is told to callbacks like any other, with `textgrad_lg_replayed` in the run's metadata. It is
-    not admitted by a Meter, and uses nothing.
+    An answer from memory is told to callbacks like any other, with `textgrad_lg_replayed` in the run's metadata, and
+    with `textgrad_lg_seconds`: how long it took when it was made. It is not admitted by a Meter, and uses nothing.
 
     The block is one run: ordinals count from its start. `memo` does not change; what was answered besides is in
     `Replay.memo`. Scoped by ContextVar, like `overlay`; any number of replays may be open side by side.

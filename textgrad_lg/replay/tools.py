@@ -15,7 +15,7 @@ import json
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 from langchain_core.tools import BaseTool
 from langgraph.errors import GraphBubbleUp
@@ -25,7 +25,7 @@ from typing_extensions import override
 from textgrad_lg.errors import ReplayError
 from textgrad_lg.overlay.chatmodel import Wrappers
 from textgrad_lg.overlay.scope import surroundings
-from textgrad_lg.record.log import REPLAYED
+from textgrad_lg.record.notes import REPLAYED, SECONDS
 from textgrad_lg.replay.book import Asked, Book
 from textgrad_lg.replay.keys import NoKey, arguments, lane, renamed, tool_key
 from textgrad_lg.replay.values import NoForm, error_from_json, error_to_json, output_from_json, output_to_json
@@ -34,6 +34,8 @@ from textgrad_lg.types import Tools
 
 if TYPE_CHECKING:
     from types import TracebackType
+
+    from textgrad_lg.replay.memo import Entry
 
 _Method = Callable[..., Any]
 _Given = str | dict[str, Any]
@@ -73,7 +75,7 @@ class ToolMemory:
             return self._unknown(tool, given, call_id, asked, "no recorded run called it so")
         if found.reason is not None:
             return self._unknown(tool, given, call_id, asked, found.reason)
-        return ToolCall(StandIn.giving(tool, found.value, call_id), None, call_id)
+        return ToolCall(StandIn.giving(tool, found, call_id), None, call_id)
 
     def _unknown(self, tool: BaseTool, given: _Given, call_id: str | None, asked: Asked | None, why: str) -> ToolCall:
         if self._runs_new or tool.name in self._pure:
@@ -151,27 +153,29 @@ class StandIn(BaseTool):
     _answer: Callable[[], Any] = PrivateAttr()
 
     @classmethod
-    def giving(cls, tool: BaseTool, value: Any, call_id: str | None) -> StandIn:
+    def giving(cls, tool: BaseTool, found: Entry, call_id: str | None) -> StandIn:
         """A stand-in that returns or raises what is remembered."""
+        value = cast("dict[str, Any]", found.value)
+        told = {REPLAYED: True, SECONDS: found.seconds}
         if "raised" in value:
-            return cls._of(tool, _raising(error_from_json(value["raised"])), replayed=True)
+            return cls._of(tool, _raising(error_from_json(value["raised"])), told)
         output = output_from_json(renamed(value["returned"], {_THIS_CALL: call_id or ""}))
-        return cls._of(tool, lambda: output, replayed=True)
+        return cls._of(tool, lambda: output, told)
 
     @classmethod
     def refusing(cls, tool: BaseTool, error: ReplayError) -> StandIn:
         """A stand-in that refuses to run."""
-        return cls._of(tool, _raising(error), replayed=False)
+        return cls._of(tool, _raising(error), {})
 
     @classmethod
-    def _of(cls, tool: BaseTool, answer: Callable[[], Any], *, replayed: bool) -> StandIn:
+    def _of(cls, tool: BaseTool, answer: Callable[[], Any], told: Mapping[str, Any]) -> StandIn:
         self = cls(
             name=tool.name,
             description=tool.description,
             callbacks=tool.callbacks,
             tags=tool.tags,
             verbose=tool.verbose,
-            metadata={**(tool.metadata or {}), **({REPLAYED: True} if replayed else {})},
+            metadata={**(tool.metadata or {}), **told},
         )
         self._tool, self._answer = tool, answer
         return self

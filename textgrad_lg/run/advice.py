@@ -57,14 +57,12 @@ def _optimize(found: Diagnosis) -> Iterator[str]:
         )
         return
     if found.choice is not None:
-        optimizer = found.choice.optimizer
-        proposals = f"proposals={optimizer.proposals}" if optimizer.proposals != type(optimizer)().proposals else ""
         only = list(found.optimize_only) if len(found.optimize_only) < len(found.parameters) else []
         only = f", optimize_only={only!r}" if only else ""
         strategy = (
             "strategy auto" if found.critic else "strategy structural, because no model was found that could criticise"
         )
-        yield f"optimize(..., optimizer={type(optimizer).__name__}({proposals}){only}), {strategy}"
+        yield f"optimize(..., optimizer={found.choice.code}{only}), {strategy}"
         yield f"why {found.choice.reason}"
     if not any(each.seen for each in found.parameters) and any(each.effects for each in found.parameters):
         yield (

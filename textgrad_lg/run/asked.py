@@ -6,6 +6,7 @@ import hashlib
 import json
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, TypeVar
 
 from pydantic import TypeAdapter
@@ -39,11 +40,11 @@ class Asked:
 
     async def gradients(self, key: str, ask: Ask[Gradients]) -> Gradients:
         """The gradients that `key` stands for."""
-        return await self._once("gradients", key, Phase.GRADIENT, ask, _GRADIENTS)
+        return await self._once("gradients", key, Phase.GRADIENT, ask, _gradients_adapter())
 
     async def proposals(self, key: str, ask: Ask[Proposals]) -> Proposals:
         """The proposals that `key` stands for."""
-        return await self._once("proposals", key, Phase.PROPOSAL, ask, _PROPOSALS)
+        return await self._once("proposals", key, Phase.PROPOSAL, ask, _proposals_adapter())
 
     async def _once(self, kind: str, key: str, phase: Phase, ask: Ask[T], adapter: TypeAdapter[T]) -> T:
         journal = self.rollouts.journal
@@ -61,8 +62,14 @@ class Asked:
         return adapter.validate_python(kept)
 
 
-_GRADIENTS: TypeAdapter[Gradients] = TypeAdapter(Gradients)
-_PROPOSALS: TypeAdapter[Proposals] = TypeAdapter(Proposals)
+@cache
+def _gradients_adapter() -> TypeAdapter[Gradients]:
+    return TypeAdapter(Gradients)
+
+
+@cache
+def _proposals_adapter() -> TypeAdapter[Proposals]:
+    return TypeAdapter(Proposals)
 
 
 def content_key(*parts: str) -> str:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from textgrad_lg.prompt import Demo
 from textgrad_lg.trace import CONFIRMED
-from textgrad_lg.variable import text_of
+from textgrad_lg.variable import images_in, text_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -57,11 +57,14 @@ def demonstrations(
 def _inputs(trace: Trace, parameter: Variable, template: Template) -> tuple[tuple[str, str], ...] | None:
     """Slot values for a human text; the human turn for a system text."""
     assert parameter.site is not None
+    span = trace.span_by_id.get(parameter.id.partition(".")[0])
+    messages = span.attributes.get("messages") if span else None
+    if isinstance(messages, list) and any(images_in(at.get("content")) for at in messages if isinstance(at, dict)):
+        # Without the image that it is about, an answer would teach what is wrong.
+        return None
     if parameter.site.role == "human":
         values = template.match(text_of(parameter.value))
         return tuple(values.items()) if values else None
-    span = trace.span_by_id.get(parameter.id.partition(".")[0])
-    messages = span.attributes.get("messages") if span else None
     if not isinstance(messages, list):
         return None
     turns = [

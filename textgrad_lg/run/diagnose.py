@@ -5,50 +5,22 @@ baseline -> the same again, judged again -> each Parameter's text taken away -> 
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
-import uuid
-from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, Unpack, cast, overload
 
 from textgrad_lg.errors import DataError
-from textgrad_lg.evals import Evals, split
-from textgrad_lg.llm import model_name, resolve_model
-from textgrad_lg.overlay import overlay
-from textgrad_lg.run.batches import minibatches
-from textgrad_lg.run.budget import Budget, Ledger
-from textgrad_lg.run.diagnosing import Diagnosing, JudgedAgain
-from textgrad_lg.run.diagnosis import Diagnosis, DiagnosisPlan
-from textgrad_lg.run.emit import Emitter, installed_callbacks
-from textgrad_lg.run.home import home
-from textgrad_lg.run.journal import Journal
-from textgrad_lg.run.memos import Memos
-from textgrad_lg.run.metering import Metering
-from textgrad_lg.run.own_model import OwnModel
-from textgrad_lg.run.plan import TOKENS_IN, TOKENS_OUT, calls_a_run
-from textgrad_lg.run.prices import Prices
-from textgrad_lg.run.rollout import SPEND, Rollouts, candidate_hash
-from textgrad_lg.run.schedule import Schedule
-from textgrad_lg.run.settings import Settings
-from textgrad_lg.run.sync import run_sync
-from textgrad_lg.run.target import as_target
-from textgrad_lg.threads import carry_context
-from textgrad_lg.types import Tools
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
+    from pathlib import Path
 
     from langchain_core.language_models import BaseChatModel
 
     from textgrad_lg.events import Callback
-    from textgrad_lg.example import Example
-    from textgrad_lg.overlay import Texts
     from textgrad_lg.record import Discovery
+    from textgrad_lg.run.budget import Budget
+    from textgrad_lg.run.diagnosis import Diagnosis, DiagnosisPlan
     from textgrad_lg.run.prices import Price
-    from textgrad_lg.run.target import Target
-    from textgrad_lg.types import JSON
+    from textgrad_lg.run.settings import Settings
 
 _ATTEMPTS = 3
 """Model calls at most for one paraphrase, retries included."""
@@ -85,6 +57,17 @@ async def adiagnose(
     graph: object, evals: Any, *, dry_run: bool = False, **options: Unpack[Options]
 ) -> Diagnosis | DiagnosisPlan:
     """Say what can be known of a graph before it is optimised. See `diagnose`, which takes the same arguments."""
+    # Here, so that whoever imports the library pays for a diagnosis only when there is one.
+    from textgrad_lg.evals import Evals, split
+    from textgrad_lg.llm import model_name, resolve_model
+    from textgrad_lg.run.batches import minibatches
+    from textgrad_lg.run.budget import Budget
+    from textgrad_lg.run.diagnosing import Diagnosing, JudgedAgain
+    from textgrad_lg.run.opening import identity_of, opened
+    from textgrad_lg.run.prices import Prices
+    from textgrad_lg.run.settings import Settings
+    from textgrad_lg.run.target import as_target
+
     if unknown := sorted(options.keys() - Options.__annotations__.keys()):
         raise TypeError(
             f"diagnose() has no option {unknown[0]!r}; it has {', '.join(Options.__annotations__)} and dry_run"
@@ -106,43 +89,30 @@ async def adiagnose(
         price = prices.of(*model_name(critic)) if critic is not None else None
         return _plan(target.discover((), only), len(drawn), repeats, settings, price)
 
-    run = uuid.uuid4().hex[:12]
-    folder = Path(options.get("run_dir") or home() / "runs" / run)
-    identity = _identity(target, start, evals, drawn, only=only, settings=settings) | {"repeats": repeats}
-    with Journal(folder, settings=identity) as journal, Schedule(settings.concurrency) as schedule:
-        run = str(journal.get("run", "id") or run)
-        journal.put("run", "id", run)
-        spent = journal.get("run", "spend")
-        ledger = Ledger(
-            Budget.parse(options.get("budget")),
-            prices,
-            spent=None if spent is None else SPEND.validate_python(spent),
-        )
-        rollouts = Rollouts(
-            target,
-            JudgedAgain(evals, repeats, journal),
-            Metering(ledger, prices),
-            journal,
-            schedule,
-            Emitter(run, (*options.get("callbacks", ()), *installed_callbacks()), time.time),
-            run,
-            options.get("config") or {},
-            OwnModel(journal, critic),
-            Memos(journal, settings),
-        )
-        # Open for the whole run: a node's thread that outlives a cancelled rollout must still be metered.
-        with carry_context() if settings.carry_context else nullcontext(), overlay({}):
-            return await Diagnosing(
-                start=start,
-                evals=evals,
-                splits=splits,
-                examples=drawn,
-                repeats=repeats,
-                settings=settings,
-                only=only,
-                rollouts=rollouts,
-                folder=folder,
-            ).run()
+    identity = identity_of(target, start, evals, drawn, only=only, settings=settings)
+    with opened(
+        target,
+        lambda journal: JudgedAgain(evals, repeats, journal),
+        identity={"kind": "diagnosis", **identity, "repeats": repeats},
+        run_dir=options.get("run_dir"),
+        budget=Budget.parse(options.get("budget")),
+        prices=prices,
+        settings=settings,
+        critic=critic,
+        config=options.get("config"),
+        callbacks=options.get("callbacks", ()),
+    ) as (rollouts, folder):
+        return await Diagnosing(
+            start=start,
+            evals=evals,
+            splits=splits,
+            examples=drawn,
+            repeats=repeats,
+            settings=settings,
+            only=only,
+            rollouts=rollouts,
+            folder=folder,
+        ).run()
 
 
 @overload
@@ -194,10 +164,16 @@ def diagnose(graph: object, evals: Any, **options: Any) -> Diagnosis | Diagnosis
         UnknownPrice: A money limit was set for a model whose price is not known.
         JournalError: `run_dir` is in use, damaged, or of a run with other settings, examples or texts.
     """
+    from textgrad_lg.sync import run_sync
+
     return run_sync(cast("Coroutine[Any, Any, Diagnosis | DiagnosisPlan]", adiagnose(graph, evals, **options)))
 
 
 def _plan(found: Discovery, count: int, repeats: int, settings: Settings, price: Price | None) -> DiagnosisPlan:
+    from textgrad_lg.run.diagnosis import DiagnosisPlan
+    from textgrad_lg.run.plan import TOKENS_IN, TOKENS_OUT, calls_a_run
+    from textgrad_lg.types import Tools
+
     each, trained = calls_a_run(found), len(found.trainable)
     again = repeats - 1 if settings.tools is Tools.RUN else 0
     calls = {
@@ -215,34 +191,3 @@ def _plan(found: Discovery, count: int, repeats: int, settings: Settings, price:
         usd=price and sum(calls.values()) * (TOKENS_IN * price.input + TOKENS_OUT * price.output) / 1_000_000,
         warnings=found.warnings,
     )
-
-
-def _identity(
-    target: Target,
-    start: Texts,
-    evals: Evals,
-    drawn: Sequence[Example],
-    *,
-    only: Sequence[str] | None,
-    settings: Settings,
-) -> dict[str, JSON]:
-    """What makes a diagnosis the same one: with another of these, what its journal holds would answer another question."""
-    examples = json.dumps(
-        [[example.id, example.inputs, example.reference_outputs, example.metadata] for example in drawn],
-        sort_keys=True,
-        default=str,
-    )
-    # How many calls go on at once decides nothing.
-    how = {key: value for key, value in settings.to_json().items() if key != "concurrency"}
-    return {
-        "kind": "diagnosis",
-        **how,
-        "graph": target.name,
-        "texts at the start": candidate_hash(start),
-        "examples": f"{len(drawn)} with hash {hashlib.sha256(examples.encode()).hexdigest()[:12]}",
-        "evaluators": list(evals.names),
-        "goal": evals.goal,
-        "pass_at": evals.pass_at,
-        "optimize_only": None if only is None else list(only),
-        **({"deployed": target.state} if target.state else {}),
-    }

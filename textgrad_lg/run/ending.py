@@ -32,7 +32,8 @@ async def finish(session: Session, reason: str) -> OptimizeResult[Any]:
     if session.accepted == session.start:
         reason = f"{reason}; no edit passed the gates, so the test set was not read; graph unchanged"
     else:
-        validation = compare(session.baseline, session.in_force, seed=session.settings.seed)
+        before, now = (session.pool.entries[number].scores for number in (0, session.pool.current))
+        validation = compare(before, now, seed=session.settings.seed)
         try:
             before = await _tested(session, session.start)
             after = await _tested(session, session.accepted)
@@ -63,7 +64,10 @@ async def finish(session: Session, reason: str) -> OptimizeResult[Any]:
         parameters=session.parameters,
         validation=validation,
         test=test,
-        decisions=tuple(session.decisions),
+        decisions=tuple(session.decisions.made),
+        chosen=session.chosen,
+        front=session.pool.front(),
+        candidates=tuple(entry.texts for entry in session.pool.entries),
         spend=rollouts.metering.ledger.spend,
         errors=dict(rollouts.errors),
         raised=dict(session.raised),

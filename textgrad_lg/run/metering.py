@@ -32,7 +32,7 @@ class Metering:
     def __init__(self, ledger: Ledger, prices: Prices) -> None:
         self.ledger = ledger
         self.largest = Usage()
-        self._prices = prices
+        self.prices = prices
         self._lock = threading.Lock()
         self._open: dict[int, Ticket] = {}
         self._stopped = False
@@ -63,7 +63,7 @@ class Metering:
             ticket = self.ledger.meter(phase).admit(call)
             self._open[id(ticket)] = ticket
             most = MAX_OUTPUT_TOKENS if call.max_output_tokens is None else call.max_output_tokens
-            usd = self._prices.cost(call.provider, call.model, call.input_tokens, most) or 0.0
+            usd = self.prices.cost(call.provider, call.model, call.input_tokens, most) or 0.0
             self.largest = Usage(
                 1,
                 max(self.largest.input_tokens, call.input_tokens),

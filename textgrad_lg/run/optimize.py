@@ -6,48 +6,23 @@ train minibatch -> forward -> evaluate -> backward -> propose -> minibatch gate 
 
 from __future__ import annotations
 
-import hashlib
-import json
-import time
-import uuid
-from contextlib import nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, cast, overload
-
-from textgrad_lg.evals import Evals, split
-from textgrad_lg.llm import model_name, resolve_model
-from textgrad_lg.optim import TGD
-from textgrad_lg.overlay import overlay
-from textgrad_lg.run.budget import Budget, Ledger
-from textgrad_lg.run.deploy import default_registry
-from textgrad_lg.run.emit import Emitter, installed_callbacks
-from textgrad_lg.run.home import home
-from textgrad_lg.run.journal import Journal
-from textgrad_lg.run.memos import Memos
-from textgrad_lg.run.metering import Metering
-from textgrad_lg.run.own_model import OwnModel
-from textgrad_lg.run.plan import Plan, plan
-from textgrad_lg.run.prices import Prices
-from textgrad_lg.run.rollout import SPEND, Rollouts, candidate_hash
-from textgrad_lg.run.schedule import Schedule
-from textgrad_lg.run.session import Session
-from textgrad_lg.run.settings import Settings
-from textgrad_lg.run.sync import run_sync
-from textgrad_lg.run.target import as_target
-from textgrad_lg.threads import carry_context
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine, Mapping, Sequence
+    from pathlib import Path
 
     from langchain_core.language_models import BaseChatModel
 
+    from textgrad_lg.domain import Domain
     from textgrad_lg.events import Callback
     from textgrad_lg.optim import Optimizer
-    from textgrad_lg.overlay import Texts
     from textgrad_lg.registry import PromptRegistry
+    from textgrad_lg.run.budget import Budget
+    from textgrad_lg.run.plan import Plan
     from textgrad_lg.run.prices import Price
     from textgrad_lg.run.result import OptimizeResult
-    from textgrad_lg.types import JSON
+    from textgrad_lg.run.settings import Settings
 
 G = TypeVar("G")
 
@@ -58,7 +33,9 @@ class Options(TypedDict, total=False):
     model: str | BaseChatModel | None
     budget: Budget | str | None
     optimize_only: Sequence[str] | None
+    domains: Mapping[str, Domain] | None
     optimizer: Optimizer | None
+    feedback: Mapping[str, Sequence[object]] | None
     config: Mapping[str, Any] | None
     registry: PromptRegistry | None
     run_dir: str | Path | None
@@ -81,55 +58,60 @@ async def aoptimize(
     graph: Any, evals: Any, *, dry_run: bool = False, **options: Unpack[Options]
 ) -> OptimizeResult[Any] | Plan:
     """Make a graph's prompts better, and prove it. See `optimize`, which takes the same arguments."""
+    # Here, so that whoever imports `optimize` pays for a run only when there is one.
+    from textgrad_lg.domain import told_of
+    from textgrad_lg.evals import Evals, split
+    from textgrad_lg.llm import model_name, resolve_model
+    from textgrad_lg.optim.choose import PROPOSALS
+    from textgrad_lg.optim.described import described
+    from textgrad_lg.run.budget import Budget
+    from textgrad_lg.run.deploy import default_registry
+    from textgrad_lg.run.opening import identity_of, opened
+    from textgrad_lg.run.people import People
+    from textgrad_lg.run.plan import plan
+    from textgrad_lg.run.prices import Prices
+    from textgrad_lg.run.session import Session
+    from textgrad_lg.run.settings import Settings
+    from textgrad_lg.run.target import as_target
+
     if unknown := sorted(options.keys() - Options.__annotations__.keys()):
         raise TypeError(
             f"optimize() has no option {unknown[0]!r}; it has {', '.join(Options.__annotations__)} and dry_run"
         )
-    target, start = as_target(graph)
+    domains = options.get("domains") or {}
+    target, start = as_target(graph, domains)
     settings = options.get("settings") or Settings()
     evals = Evals.of(evals)
     splits = split(evals.examples, seed=settings.seed, fractions=settings.fractions)
     critic = resolve_model(options.get("model"))
-    optimizer = options.get("optimizer") or TGD()
+    optimizer = options.get("optimizer")
+    people = People.of(options.get("feedback") or {}, evals)
     only = options.get("optimize_only")
     sizes = (len(splits.train), len(splits.validation), len(splits.test))
     price_list = Prices(options.get("prices") or {})
     if dry_run:
         found = target.discover((), only)
         price = price_list.of(*model_name(critic)) if critic is not None else None
-        return plan(found, settings, sizes, optimizer.proposals, price)
+        return plan(found, settings, sizes, PROPOSALS if optimizer is None else optimizer.proposals, price)
 
     limits = Budget.parse(options.get("budget"))
     registry = options.get("registry")
-    run = uuid.uuid4().hex[:12]
-    folder = Path(options.get("run_dir") or home() / "runs" / run)
-    name = target.name
-    identity = _identity(name=name, start=start, evals=evals, only=only, optimizer=optimizer, settings=settings)
-    identity |= {"deployed": target.state} if target.state else {}
-    with (
-        Journal(folder, settings=identity) as journal,
-        Schedule(settings.concurrency) as schedule,
-    ):
-        run = str(journal.get("run", "id") or run)
-        journal.put("run", "id", run)
-        spent = journal.get("run", "spend")
-        ledger = Ledger(limits, price_list, spent=None if spent is None else SPEND.validate_python(spent))
-        emit = Emitter(run, (*options.get("callbacks", ()), *installed_callbacks()), time.time)
-        rollouts = Rollouts(
-            target,
-            evals,
-            Metering(ledger, price_list),
-            journal,
-            schedule,
-            emit,
-            run,
-            options.get("config") or {},
-            OwnModel(journal, critic),
-            Memos(journal, settings),
-        )
+    identity = identity_of(target, start, evals, evals.examples, only=only, settings=settings)
+    with opened(
+        target,
+        lambda _: evals,
+        identity={**identity, "optimizer": described(optimizer), **people.identity(), **told_of(domains)},
+        run_dir=options.get("run_dir"),
+        budget=limits,
+        prices=price_list,
+        settings=settings,
+        critic=critic,
+        config=options.get("config"),
+        callbacks=options.get("callbacks", ()),
+    ) as (rollouts, folder):
         session = Session(
             start=start,
-            name=name,
+            name=target.name,
             evals=evals,
             splits=splits,
             settings=settings,
@@ -138,10 +120,9 @@ async def aoptimize(
             registry=registry if registry is not None else default_registry(),
             rollouts=rollouts,
             folder=folder,
+            people=people,
         )
-        # Open for the whole run: a node's thread that outlives a cancelled rollout must still be metered.
-        with carry_context() if settings.carry_context else nullcontext(), overlay({}):
-            return await session.run()
+        return await session.run()
 
 
 @overload
@@ -173,7 +154,14 @@ def optimize(graph: Any, evals: Any, **options: Any) -> OptimizeResult[Any] | Pl
             optimize_only: The Parameters that may change: printed Sites, node names, or patterns such as "desk/*".
                 Default: all prompts that are found. Descriptions of tools and output schemas change only if they are
                 named: "tools:*", "tools:search", "schemas:Answer/args/label".
-            optimizer: Turns gradients into proposals. Default: `TGD()`.
+            domains: The settings that may change besides, and which values each may take, as in
+                {"settings:classify/temperature": Real(0, 1), "settings:retrieve/k": Whole(1, 10), "context:style":
+                Choice(["short", "long"])}. Default: none but those that the code holds by `Setting`.
+            optimizer: Turns gradients into proposals, as in `Pareto(Joint())`. Default: one is chosen by the share of
+                examples that fail, the number of prompts and the budget; `result.chosen` says why.
+            feedback: What people said of what the graph made of examples, by example id: texts, thumbs (True or False),
+                or LangSmith's Feedback; see `scores_from_feedback`. It makes gradients, for as long as a run goes by the
+                texts that those people saw at work; what is accepted is decided by the evaluators alone.
             config: What each run of the graph needs, in the shape of a `RunnableConfig`; its key "context" goes to the
                 graph's runtime context. Each run gets a thread id of its own where the graph has a checkpointer.
             registry: Where accepted texts go. Default: SQLite in `.textgrad-lg`.
@@ -192,35 +180,14 @@ def optimize(graph: Any, evals: Any, **options: Any) -> OptimizeResult[Any] | Pl
         GraphError: `graph` is not a compiled graph, or is deployed and cannot be reached.
         DataError: The examples cannot be used: none, duplicate ids, a split without examples.
         NoPromptFound: The graph's runs showed no prompt; the message says where it looked.
-        UnknownParameter: `optimize_only` names what the graph does not have.
+        UnknownParameter: `optimize_only` or `domains` names what the graph does not have.
+        DomainError: A setting has a value that is not in its domain.
         BudgetTooSmall: The budget cannot pay for one evaluation; nothing was spent.
         UnknownPrice: A money limit was set for a model whose price is not known.
         JournalError: `run_dir` is in use, damaged, or of a run with other settings, examples or texts.
         KeyboardInterrupt: Ctrl-C. The run stops without waiting for the models' replies, keeps what it has, and prints
             how to go on.
     """
+    from textgrad_lg.sync import run_sync
+
     return run_sync(cast("Coroutine[Any, Any, OptimizeResult[Any] | Plan]", aoptimize(graph, evals, **options)))
-
-
-def _identity(
-    *, name: str, start: Texts, evals: Evals, only: Sequence[str] | None, optimizer: Optimizer, settings: Settings
-) -> dict[str, JSON]:
-    """What makes a run the same run: with another of these, what its journal holds would answer another question."""
-    examples = json.dumps(
-        [[example.id, example.inputs, example.reference_outputs, example.metadata] for example in evals.examples],
-        sort_keys=True,
-        default=str,
-    )
-    # How many calls go on at once decides nothing.
-    how = {key: value for key, value in settings.to_json().items() if key != "concurrency"}
-    return {
-        **how,
-        "graph": name,
-        "texts at the start": candidate_hash(start),
-        "examples": f"{len(evals.examples)} with hash {hashlib.sha256(examples.encode()).hexdigest()[:12]}",
-        "evaluators": list(evals.names),
-        "goal": evals.goal,
-        "pass_at": evals.pass_at,
-        "optimize_only": None if only is None else list(only),
-        "optimizer": type(optimizer).__name__,
-    }

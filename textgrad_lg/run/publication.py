@@ -10,7 +10,7 @@ from textgrad_lg.registry import NewVersion
 from textgrad_lg.run.deploy import CANDIDATE, PRODUCTION, prompt_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from textgrad_lg.overlay import Texts
     from textgrad_lg.prompt import Template
@@ -46,34 +46,43 @@ class Publication:
     _label: dict[str, int | None] = field(default_factory=dict[str, "int | None"])
     _lost: dict[str, VersionConflict] = field(default_factory=dict[str, VersionConflict])
 
-    def commit(self, update: Update, score: float | None) -> PromptVersion:
-        """Write an accepted edit under the label `candidate`.
+    def commit(self, updates: Sequence[Update], score: float | None) -> tuple[PromptVersion, ...]:
+        """Write the accepted edits of one candidate under the label `candidate`: all of them, or none.
 
         Raises:
             VersionConflict: Another run moved the label since this one wrote last.
         """
-        name = prompt_name(self.graph, update.site)
+        names = [prompt_name(self.graph, update.site) for update in updates]
+        try:
+            for name, update in zip(names, updates, strict=True):
+                if name not in self._heads:
+                    self._heads[name] = self._begin(name, update.site)
+            new = [self._version(name, update, score) for name, update in zip(names, updates, strict=True)]
+            versions = self._write(new, twin=lambda other: other.provenance.get("run") == self.run)
+            back = {
+                version.name: version.version
+                for version in versions
+                if version.version not in self._line(version.name, self._label[version.name])
+            }
+            if back:
+                self.registry.move(CANDIDATE, back, expect={name: self._label[name] for name in back})
+                self._label.update(back)
+        except VersionConflict as conflict:
+            self._lost.update(dict.fromkeys(names, conflict))
+            raise
+        for version in versions:
+            self._lost.pop(version.name, None)
+            self._heads[version.name] = version.version
+        return versions
+
+    def _version(self, name: str, update: Update, score: float | None) -> NewVersion:
         provenance: dict[str, JSON] = {
             "run": self.run,
             "why": update.why,
             "proposer": update.proposer,
             "gradients": list(update.gradients),
         }
-        try:
-            if name not in self._heads:
-                self._heads[name] = self._begin(name, update.site)
-            new = NewVersion(name, update.new, parent=self._heads[name], score=score, provenance=provenance)
-            version = self._write(new, twin=lambda other: other.provenance.get("run") == self.run)
-            if version.version not in self._line(name, self._label[name]):
-                to = {name: version.version}
-                self.registry.move(CANDIDATE, to, expect={name: self._label[name]})
-                self._label[name] = version.version
-        except VersionConflict as conflict:
-            self._lost[name] = conflict
-            raise
-        self._lost.pop(name, None)
-        self._heads[name] = version.version
-        return version
+        return NewVersion(name, update.new, parent=self._heads[name], score=score, provenance=provenance)
 
     def publish(self) -> dict[str, int]:
         """Put the accepted texts in force: move `production` on all of them at once; returns the versions by name.
@@ -96,21 +105,32 @@ class Publication:
         labels = self.registry.labels(name) if name in self.registry.names() else {}
         self._found[name], self._label[name] = labels.get(PRODUCTION), labels.get(CANDIDATE)
         why = {"run": self.run, "why": "the graph's own text"}
-        version = self._write(NewVersion(name, self.own[site], provenance=why)).version
+        (version,) = self._write([NewVersion(name, self.own[site], provenance=why)])
         if site in self.start:
             why = {"run": self.run, "why": "the text that the graph was bound to"}
-            version = self._write(NewVersion(name, self.start[site].new, parent=version, provenance=why)).version
-        self._first[name] = version
-        return version
+            new = NewVersion(name, self.start[site].new, parent=version.version, provenance=why)
+            (version,) = self._write([new])
+        self._first[name] = version.version
+        return version.version
 
-    def _write(self, new: NewVersion, twin: Callable[[PromptVersion], bool] = lambda _: True) -> PromptVersion:
-        """Commit `new`; or find its twin, where this run, before it was gone on with, has written it."""
+    def _write(
+        self, new: Sequence[NewVersion], twin: Callable[[PromptVersion], bool] = lambda _: True
+    ) -> tuple[PromptVersion, ...]:
+        """Commit all of `new` at once, but for those whose twin this run, before it was gone on with, has written."""
+        found = {item.name: self._twin(item, twin) for item in new}
+        missing = [item for item in new if found[item.name] is None]
+        if missing:
+            expect = {item.name: self._label[item.name] for item in missing}
+            for version in self.registry.commit(missing, label=CANDIDATE, expect=expect):
+                found[version.name] = version
+                self._label[version.name] = version.version
+        return tuple(version for version in found.values() if version is not None)
+
+    def _twin(self, new: NewVersion, twin: Callable[[PromptVersion], bool]) -> PromptVersion | None:
         for version in self.registry.history(new.name) if new.name in self.registry.names() else ():
             if (version.template, version.parent) == (new.template, new.parent) and twin(version):
                 return version
-        (version,) = self.registry.commit([new], label=CANDIDATE, expect={new.name: self._label[new.name]})
-        self._label[new.name] = version.version
-        return version
+        return None
 
     def _line(self, name: str, version: int | None) -> set[int]:
         """A version and all that it descends from: a label that points there needs not go back to one of these."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING
 
 from pydantic import TypeAdapter
@@ -29,13 +30,14 @@ class Reserve:
         batch: Train examples a step.
         metering: What was spent.
         journal: Keeps what was measured for later sessions of the run: their spend says nothing about one run.
+        run: What one run of the graph costs, once it was measured.
     """
 
     splits: Splits
     batch: int
     metering: Metering
     journal: Journal
-    _run: Usage = field(init=False)
+    run: Usage = field(init=False)
     _tokens: int = field(init=False, default=0)
 
     def check(self, run: Usage) -> None:
@@ -73,11 +75,11 @@ class Reserve:
             spent, runs = self.metering.ledger.spend.total, max(1, runs)
             tokens = (-(-spent.input_tokens // runs), -(-spent.output_tokens // runs))
             each = Usage(max(1, -(-spent.calls // runs)), *tokens, spent.usd / runs)
-            self.journal.put("run", "cost", _USAGES.dump_python((each, self.metering.largest), mode="json"))
+            self.journal.put("run", "cost", _usages_adapter().dump_python((each, self.metering.largest), mode="json"))
         else:
-            each, self.metering.largest = _USAGES.validate_python(kept)
+            each, self.metering.largest = _usages_adapter().validate_python(kept)
         self.check(each)
-        self._run = each
+        self.run = each
         self._hold()
 
     def follow(self, rollouts: Iterable[Rollout]) -> None:
@@ -88,16 +90,32 @@ class Reserve:
         """
         tokens = sum(_tokens(rollout) for rollout in rollouts)
         if tokens > self._tokens > 0:
-            factor, run = tokens / self._tokens, self._run
+            factor, run = tokens / self._tokens, self.run
             grown = (round(run.input_tokens * factor), round(run.output_tokens * factor), run.usd * factor)
-            self._run = Usage(run.calls, *grown)
+            self.run = Usage(run.calls, *grown)
             # Where that much is not left, what is held already stands, and may yet do.
             with suppress(BudgetExhausted):
                 self._hold()
         self._tokens = tokens
 
+    def calls_left(self) -> int | None:
+        """About how many model calls the Budget still pays for beside the test set; None where it limits none."""
+        ledger, run = self.metering.ledger, self.run
+        spent, runs, budget = ledger.spend.total, 2 * len(self.splits.test), ledger.budget
+        calls = max(1, run.calls)
+        shares = [
+            (limit - used - runs * each) * calls / each
+            for limit, used, each in (
+                (budget.calls, spent.calls, run.calls),
+                (budget.tokens, spent.input_tokens + spent.output_tokens, run.input_tokens + run.output_tokens),
+                (budget.usd, spent.usd, run.usd),
+            )
+            if limit is not None and each
+        ]
+        return max(0, int(min(shares))) if shares else None
+
     def _hold(self) -> None:
-        ledger, run, largest = self.metering.ledger, self._run, self.metering.largest
+        ledger, run, largest = self.metering.ledger, self.run, self.metering.largest
         # What an earlier session of the run has already spent on it is not kept back again.
         spent = ledger.spend.phases.get(Phase.TEST, Usage())
         runs = 2 * len(self.splits.test)
@@ -116,5 +134,7 @@ def _tokens(rollout: Rollout) -> int:
     return sum(tokens for tokens in found if isinstance(tokens, int))
 
 
-_USAGES: TypeAdapter[tuple[Usage, Usage]] = TypeAdapter(tuple[Usage, Usage])
-"""Of one run, and the worst case of its largest call."""
+@cache
+def _usages_adapter() -> TypeAdapter[tuple[Usage, Usage]]:
+    # Of one run, and the worst case of its largest call.
+    return TypeAdapter(tuple[Usage, Usage])

@@ -12,6 +12,7 @@ from textgrad_lg.events import Gated
 from textgrad_lg.prompt import Template
 from textgrad_lg.run.budget import Spend
 from textgrad_lg.run.deploy import PRODUCTION
+from textgrad_lg.run.objectives import Front
 from textgrad_lg.run.stats import Comparison
 from textgrad_lg.site import Site
 
@@ -41,6 +42,11 @@ class OptimizeResult(Generic[G]):
         validation: The accepted texts against the graph's own on the validation set; None where nothing was accepted.
         test: The same on the test set; None where it was not read.
         decisions: Every proposal with its fate, in order.
+        chosen: Why the run took the optimizer it took; empty where one was given.
+        front: The candidates that no other beats in quality, cost, latency and length of the texts at once, measured on
+            the validation set. Printing it gives a table.
+        candidates: The texts of every candidate that was run on the whole validation set, by its number in `front`; with
+            `overlay(texts)` a graph runs with them.
         spend: What was spent, by phase.
         errors: The graph's own exceptions by example id, untouched, tracebacks included. Those of an earlier session of
             the run are not in it: see `raised`.
@@ -62,6 +68,9 @@ class OptimizeResult(Generic[G]):
     validation: Comparison | None
     test: Comparison | None
     decisions: tuple[Gated, ...]
+    chosen: str
+    front: Front
+    candidates: tuple[Texts, ...]
     spend: Spend
     errors: Mapping[str, BaseException]
     raised: Mapping[str, str]
@@ -93,6 +102,7 @@ class OptimizeResult(Generic[G]):
             lines.insert(0, f"test {self.test}")
         if self.validation is not None:
             lines.append(f"validation {self.validation}")
+        lines += [self.chosen] if self.chosen else []
         lines.append(str(self.spend))
         first = next(iter(self.raised.items()), None)
         if first is not None:
@@ -120,10 +130,11 @@ class OptimizeResult(Generic[G]):
                 f"{place} (after)",
                 lineterm="",
             )
+            asked = (update for gated in self.decisions if _taken(gated) for update in (gated.update, *gated.together))
             why = [
-                f"why: {gated.update.why} (by {gated.update.proposer}, from gradients {', '.join(gated.update.gradients) or 'none'})"
-                for gated in self.decisions
-                if gated.accepted and gated.gate == "validation" and gated.update.site == place
+                f"why: {update.why} (by {update.proposer}, from gradients {', '.join(update.gradients) or 'none'})"
+                for update in asked
+                if update.site == place
             ]
             shown = [f"  {dict(demo.inputs)} -> {demo.output}" for demo in change.new.demos]
             demos = [f"with {len(shown)} demonstrations before it:", *shown] if shown else []
@@ -144,6 +155,10 @@ class OptimizeResult(Generic[G]):
             )
         versions = self.registry.rollback(PRODUCTION, list(self.published), expect=self.published)
         self.on_rollback(versions)
+
+
+def _taken(gated: Gated) -> bool:
+    return gated.accepted and gated.gate == "validation"
 
 
 def _count(examples: Mapping[str, str]) -> str:

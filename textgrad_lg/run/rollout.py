@@ -7,7 +7,7 @@ import json
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pydantic import TypeAdapter
@@ -137,8 +137,13 @@ class Rollouts:
             BudgetExhausted: Not all could be paid for; those that were run are kept in the journal.
             UnknownPrice: The graph calls a model whose price is not known, and money is limited.
         """
-        jobs = [partial(self._one, example, candidate, phase) for example in examples]
-        return [await job() for job in jobs] if one_by_one else await self.schedule.gather(jobs)
+        if not one_by_one:
+            return await self.evaluate_all([(example, candidate) for example in examples], phase)
+        return [await self._one(example, candidate, phase) for example in examples]
+
+    async def evaluate_all(self, pairs: Sequence[tuple[Example, Candidate]], phase: Phase) -> list[Rollout]:
+        """Run and judge each example under its own texts, side by side; in the order of `pairs`. See `evaluate`."""
+        return await self.schedule.gather([partial(self._one, example, texts, phase) for example, texts in pairs])
 
     async def find_model(self, examples: Sequence[Example], candidate: Candidate) -> None:
         """Find the model that an earlier session settled on, where everything came from the journal so far.
@@ -158,7 +163,7 @@ class Rollouts:
 
     def keep_spend(self) -> None:
         """Put what was spent up to now into the journal, so that the Budget covers all sessions of the run."""
-        self.journal.put("run", "spend", SPEND.dump_python(self.metering.ledger.spend, mode="json"))
+        self.journal.put("run", "spend", spend_adapter().dump_python(self.metering.ledger.spend, mode="json"))
 
     async def _one(self, example: Example, candidate: Candidate, phase: Phase) -> Rollout:
         entry = self._find(example, candidate)
@@ -250,7 +255,7 @@ class Rollouts:
             "visited": [list(place) for place in sorted(visited)],
             "texts": {**_texts(candidate, visited)},
             "trace": rollout.trace.to_json() if rollout.trace else None,
-            "scores": _SCORES.dump_python(rollout.scores, mode="json"),
+            "scores": _scores_adapter().dump_python(rollout.scores, mode="json"),
         }
         assert self._kept is not None
         self._kept.setdefault(rollout.example.id, []).append(entry)
@@ -265,6 +270,12 @@ def candidate_hash(candidate: Candidate) -> str:
         return "original"
     content = json.dumps(sorted((str(site), change.new.hash) for site, change in candidate.items()))
     return hashlib.sha256(content.encode()).hexdigest()[:12]
+
+
+def same_texts(trace: Trace | None, one: Candidate, other: Candidate) -> bool:
+    """Whether a run went by the same texts under two candidates: they differ in no text that it visited."""
+    visited = _visited(trace)
+    return _texts(one, visited) == _texts(other, visited)
 
 
 def scores_by_id(rollouts: Sequence[Rollout]) -> dict[str, float | None]:
@@ -296,9 +307,15 @@ def _texts(candidate: Candidate, visited: set[tuple[str, str, str]] | set[tuple[
 
 def _from_json(example: Example, entry: Mapping[str, JSON]) -> Rollout:
     trace = Trace.from_json(str(entry["trace"])) if entry["trace"] is not None else None
-    return Rollout(example, trace, _SCORES.validate_python(entry["scores"]))
+    return Rollout(example, trace, _scores_adapter().validate_python(entry["scores"]))
 
 
-_SCORES: TypeAdapter[tuple[Score, ...]] = TypeAdapter(tuple[Score, ...])
-SPEND: TypeAdapter[Spend] = TypeAdapter(Spend)
-"""Reads and writes what was spent."""
+@cache
+def _scores_adapter() -> TypeAdapter[tuple[Score, ...]]:
+    return TypeAdapter(tuple[Score, ...])
+
+
+@cache
+def spend_adapter() -> TypeAdapter[Spend]:
+    """Reads and writes what was spent. Built on first use: building it costs more than importing a module."""
+    return TypeAdapter(Spend)

@@ -6,7 +6,7 @@ import asyncio
 import contextvars
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from textgrad_lg.run.threads import Threads
+from textgrad_lg.executor import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence

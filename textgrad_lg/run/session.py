@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import time
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from textgrad_lg.autograd import backward, seed
 from textgrad_lg.errors import (
     BudgetExhausted,
     BudgetTooSmall,
@@ -19,31 +20,35 @@ from textgrad_lg.errors import (
     NoPromptFound,
     VersionConflict,
 )
+from textgrad_lg.evals import failed as has_failed
 from textgrad_lg.events import (
-    BackwardFinished,
     Committed,
     Discovered,
-    Gated,
-    Proposed,
+    OptimizerChosen,
     RunFinished,
     RunStarted,
     StepFinished,
     Warned,
 )
-from textgrad_lg.gradient import Gradients
-from textgrad_lg.optim import Attempt, Proposals, StepContext
-from textgrad_lg.overlay import Replacement
+from textgrad_lg.optim import PoolOptimizer, choose
+from textgrad_lg.optim.pareto import front
 from textgrad_lg.record import Discovery
 from textgrad_lg.record.lost import SIGN
-from textgrad_lg.run.asked import Asked, content_key
+from textgrad_lg.run import race
+from textgrad_lg.run.asked import Asked
 from textgrad_lg.run.batches import minibatches
-from textgrad_lg.run.demonstrations import demonstrations
+from textgrad_lg.run.decisions import Decisions
 from textgrad_lg.run.deploy import CANDIDATE
 from textgrad_lg.run.ending import finish
-from textgrad_lg.run.gate import Verdict, minibatch_gate, validation_gate
+from textgrad_lg.run.gate import Verdict, validation_gate
+from textgrad_lg.run.learn import gradients_on, proposals_for
+from textgrad_lg.run.people import People
+from textgrad_lg.run.pool import Pool
 from textgrad_lg.run.publication import Publication
 from textgrad_lg.run.reserve import Reserve
-from textgrad_lg.run.rollout import Candidate, Rollout, Rollouts, failing, scores_by_id
+from textgrad_lg.run.rollout import Candidate, Rollout, Rollouts, failing
+from textgrad_lg.run.select import select
+from textgrad_lg.run.trial import Trial, merged, to_commit, trials
 from textgrad_lg.run.warned import Warnings
 from textgrad_lg.site import Site
 from textgrad_lg.types import Phase, Usage
@@ -59,8 +64,7 @@ if TYPE_CHECKING:
     from textgrad_lg.registry import PromptRegistry
     from textgrad_lg.run.result import OptimizeResult
     from textgrad_lg.run.settings import Settings
-    from textgrad_lg.trace import Trace
-    from textgrad_lg.update import Update
+    from textgrad_lg.types import JSON
 
 
 @dataclass(kw_only=True)
@@ -72,33 +76,40 @@ class Session:
     evals: Evals
     splits: Splits
     settings: Settings
-    optimizer: Optimizer
+    optimizer: Optimizer | None
     only: Sequence[str] | None
     registry: PromptRegistry
     rollouts: Rollouts
     folder: Path
+    people: People = field(default_factory=People)
 
     discovery: Discovery = field(init=False)
     parameters: dict[Site, Template] = field(init=False, default_factory=dict["Site", "Template"])
-    accepted: dict[Site, Replacement] = field(init=False, default_factory=dict["Site", "Replacement"])
-    attempts: list[Attempt] = field(init=False, default_factory=list["Attempt"])
-    decisions: list[Gated] = field(init=False, default_factory=list["Gated"])
+    pool: Pool = field(init=False)
+    decisions: Decisions = field(init=False)
+    chosen: str = field(init=False, default="")
     raised: dict[str, str] = field(init=False, default_factory=dict[str, str])
     unjudged: dict[str, str] = field(init=False, default_factory=dict[str, str])
     warnings: Warnings = field(init=False)
-    baseline: dict[str, float | None] = field(init=False, default_factory=dict[str, "float | None"])
-    in_force: dict[str, float | None] = field(init=False, default_factory=dict[str, "float | None"])
     publication: Publication = field(init=False)
     reserve: Reserve = field(init=False)
     asked: Asked = field(init=False)
     _first: list[Example] = field(init=False, default_factory=list["Example"])
+    _streak: int = field(init=False, default=0)
+    _passing: set[str] = field(init=False, default_factory=set[str])
 
     def __post_init__(self) -> None:
-        self.accepted = dict(self.start)
         rollouts = self.rollouts
+        self.pool = Pool(rollouts.metering.prices)
+        self.decisions = Decisions(rollouts.emit, rollouts.run)
         self.warnings = Warnings(lambda message: rollouts.emit(Warned, message=message))
         self.reserve = Reserve(self.splits, self.settings.batch, rollouts.metering, rollouts.journal)
-        self.asked = Asked(rollouts, self._model)
+        self.asked = Asked(rollouts, self.model)
+
+    @property
+    def accepted(self) -> Candidate:
+        """The texts in force: those of the start, and the edits accepted so far."""
+        return self.pool.entries[self.pool.current].texts if self.pool.entries else self.start
 
     async def run(self) -> OptimizeResult[Any]:
         """Run to the end of the steps, of the budget, or of what can be improved."""
@@ -136,12 +147,23 @@ class Session:
         useless = self._discover([*first, *validation])
         if useless is not None:
             return useless
-        self.baseline = scores_by_id(validation)
-        self.in_force = dict(self.baseline)
+        self.pool.add(self.start, validation, self.texts(self.start).values())
+        hopeless = self._closed()
+        if hopeless is not None:
+            return f"stopped before the first step: {hopeless}"
+        self._choose([*first, *validation])
+        coming = [self._first]
         for step in range(1, settings.steps + 1):
             self.rollouts.emit.step = step
+            coming += islice(batches, self._ahead(settings.steps - step) + 1 - len(coming))
+            number = self.pool.current
             try:
-                await self._step(step, next(batches) if step > 1 else self._first)
+                await self._step(step, coming)
+                coming = coming[1:]
+                if len(self._passing) == len(self.splits.train) and self._settled():
+                    return f"stopped after step {step}: all {len(self._passing)} train examples pass"
+                if number != self.pool.current and (enough := self._closed()) is not None:
+                    return f"stopped after step {step}: {enough}"
             except BudgetExhausted as error:
                 return f"stopped in step {step}: {error}"
             finally:
@@ -157,104 +179,72 @@ class Session:
                 return
             await self.evaluate([example], Phase.ROLLOUT)
 
-    async def _step(self, step: int, examples: Sequence[Example]) -> None:
+    def _closed(self) -> str | None:
+        """Why no edit could be accepted any more, whatever it did; None where one could."""
+        gate = partial(validation_gate, alpha=self.settings.alpha, seed=self.settings.seed)
+        return race.closed(gate, self.pool.entries[self.pool.current].scores, self.splits.validation)
+
+    def _settled(self) -> bool:
+        """Whether the coming steps start from the texts in force: always without a pool, and if its front is only these."""
+        return not isinstance(self.optimizer, PoolOptimizer) or list(front(self.pool.members)) == [self.pool.current]
+
+    def _ahead(self, steps: int) -> int:
+        """How many of the coming minibatches to run beside the next one, of `steps` that are left after it.
+
+        Where the last ones passed, the next ones will probably pass as well, and nothing that is known by then could
+        change how they are run. As many as run side by side anyway.
+        """
+        if not self._settled():
+            return 0
+        places = self.settings.concurrency // min(self.settings.batch, len(self.splits.train))
+        return max(0, min(self._streak, places - 1, steps))
+
+    async def _step(self, step: int, coming: Sequence[Sequence[Example]]) -> None:
+        """Take a step on the first minibatch of `coming`; the others are run ahead."""
         started = time.time()
-        before = await self.evaluate(examples, Phase.ROLLOUT)
+        number = self._parent(step)
+        base = self.pool.entries[number].texts
+        examples = coming[0]
+        every = {example.id: example for batch in coming for example in batch}
+        rollouts = await self.evaluate(list(every.values()), Phase.ROLLOUT, base)
+        before = rollouts[: len(examples)]
         scores = [rollout.score for rollout in before if rollout.score is not None]
         mean = sum(scores) / len(scores) if scores else None
-        accepted = False
-        failed = failing(before, self.evals.pass_at)
+        # What people say makes gradients. The gates go by the evaluators, which can judge any output.
+        told = [self.people.on(rollout, base, self.start) for rollout in before]
+        said = [replace(one, scores=(*one.scores, *more)) for one, more in zip(before, told, strict=True)]
+        pass_at = self.evals.pass_at
+        failed = [
+            one
+            for one, by_evaluators, by_people in zip(said, before, told, strict=True)
+            if has_failed(by_evaluators.scores, pass_at) or has_failed(by_people, pass_at)
+        ]
+        candidates = self._merges()
         if failed:
-            gradients = await self._backward(failed)
-            proposals = await self._propose(step, gradients, before)
-            accepted = await self._gate(proposals.updates, before)
+            gradients = await gradients_on(self, failed, base)
+            proposals = await proposals_for(self, gradients, said, failed, base)
+            candidates += trials(proposals, base, self.parameters, number)
+        accepted = await select(self, candidates, before) if candidates else False
         self.rollouts.emit(StepFinished, started=started, score=mean, accepted=accepted)
+        self._streak = 0 if failed else self._streak + 1
+        if accepted:
+            self._passing.clear()
+        elif number == self.pool.current:
+            self._passing |= {rollout.example.id for rollout in before}
+            self._passing -= {rollout.example.id for rollout in failed}
 
-    async def _backward(self, failed: Sequence[Rollout]) -> Gradients:
-        jobs = [partial(self._backward_one, rollout) for rollout in failed if rollout.trace is not None]
-        found = await self.rollouts.schedule.gather(jobs)
-        # Told in the order of the examples, and not in that in which the critic happened to answer.
-        for finished in found:
-            self.rollouts.emit(BackwardFinished, **finished)
-            trace = finished["trace"]
-            for failure in finished["gradients"].failures:
-                # The same failure on another example names another trace.
-                kind = failure.replace(trace.id, "")
-                self.warnings.add(f"no gradient for example {trace.example}: {failure}", f"gradient {kind}")
-        return Gradients.merge(finished["gradients"] for finished in found)
+    def _parent(self, step: int) -> int:
+        """The number of the candidate that a step starts from."""
+        if not isinstance(self.optimizer, PoolOptimizer):
+            return self.pool.current
+        chance = random.Random(f"{self.settings.seed}/{step}")  # noqa: S311  a draw of parents, not a secret
+        return self.optimizer.parent(self.pool.members, chance)
 
-    async def _backward_one(self, rollout: Rollout) -> dict[str, Any]:
-        """The reverse pass over one rollout, as the fields of its event."""
-        assert rollout.trace is not None
-        trace = seed(self._label(rollout.trace), rollout.scores)
-        started = time.time()
-        tried = {
-            site: [str(attempt) for attempt in self.attempts if attempt.update.site == site] for site in self.parameters
-        }
-        ask = partial(
-            backward,
-            trace,
-            strategy=self.settings.strategy,
-            goal=self.evals.goal,
-            tried=tried,
-            concurrency=self.settings.concurrency,
-        )
-        key = content_key(trace.to_json(), repr(tried), self.settings.strategy, self.evals.goal)
-        gradients = await self.asked.gradients(key, ask)
-        return {"trace": trace, "gradients": gradients, "started": started, "ended": time.time()}
-
-    async def _propose(self, step: int, gradients: Gradients, before: Sequence[Rollout]) -> Proposals:
-        context = StepContext(
-            parameters={site: template for site, template in self._texts().items() if site in self.discovery.trainable},
-            gradients=gradients,
-            goal=self.evals.goal,
-            demos=self._demos(before),
-            attempts=tuple(self.attempts),
-            step=step,
-            seed=self.settings.seed,
-        )
-
-        def ask(model: BaseChatModel | None) -> Awaitable[Proposals]:
-            return self.optimizer.propose(replace(context, model=model))
-
-        proposals = await self.asked.proposals(content_key(repr(context)), ask)
-        for update, reason in proposals.rejected:
-            self._decide(update, "edit", Verdict(False, reason, None, None, 0), final=True)
-        for update in proposals.updates:
-            self.rollouts.emit(Proposed, update=update)
-        for failure in proposals.failures:
-            self.warnings.add(f"a proposer failed: {failure}")
-        return proposals
-
-    async def _gate(self, updates: Sequence[Update], before: Sequence[Rollout]) -> bool:
-        """Try the updates on the minibatch, the best of them on validation; take the first that holds."""
-        examples = [rollout.example for rollout in before]
-        old = scores_by_id(before)
-        better: list[tuple[Update, Verdict]] = []
-        for update in updates:
-            after = await self.evaluate(examples, Phase.ROLLOUT, self._with(update))
-            verdict = minibatch_gate(old, scores_by_id(after))
-            self._decide(update, "minibatch", verdict, final=not verdict.accepted)
-            if verdict.accepted:
-                better.append((update, verdict))
-        # Stable: of equals, the optimizer's earlier guess goes first.
-        better.sort(key=lambda item: -(item[1].after or 0.0))
-        taken = False
-        for at, (update, verdict) in enumerate(better):
-            if taken or at >= self.settings.validate:
-                self._remember(update, verdict, accepted=False, reason="another proposal of its step did better")
-                continue
-            after = await self.evaluate(self.splits.validation, Phase.VALIDATION, self._with(update))
-            scores = scores_by_id(after)
-            verdict = validation_gate(self.in_force, scores, alpha=self.settings.alpha, seed=self.settings.seed)  # noqa: PLW2901
-            self._decide(update, "validation", verdict, final=True)
-            if verdict.accepted:
-                taken = True
-                self.in_force = scores
-                self._commit(update, verdict)
-                self.reserve.follow(after)
-                self._discover_more(after)
-        return taken
+    def _merges(self) -> tuple[Trial, ...]:
+        if not isinstance(self.optimizer, PoolOptimizer):
+            return ()
+        found = self.optimizer.merges(self.pool.members)
+        return tuple(merged(merge, self.accepted, self.parameters) for merge in found)
 
     # What the steps need
 
@@ -268,7 +258,14 @@ class Session:
     ) -> list[Rollout]:
         """Run and judge `examples` under `candidate`, or under the texts accepted so far; see `Rollouts.evaluate`."""
         candidate = self.accepted if candidate is None else candidate
-        rollouts = await self.rollouts.evaluate(examples, candidate, phase, one_by_one=one_by_one)
+        return self._noted(await self.rollouts.evaluate(examples, candidate, phase, one_by_one=one_by_one))
+
+    async def evaluate_all(self, pairs: Sequence[tuple[Example, Candidate]], phase: Phase) -> list[Rollout]:
+        """Run and judge each example under its own texts, side by side; see `Rollouts.evaluate_all`."""
+        return self._noted(await self.rollouts.evaluate_all(pairs, phase))
+
+    def _noted(self, rollouts: list[Rollout]) -> list[Rollout]:
+        """Take note of what went wrong."""
         for rollout in rollouts:
             name = rollout.example.id
             if rollout.raised is not None:
@@ -280,7 +277,8 @@ class Session:
                     self.unjudged.setdefault(name, f"example {name}, {score.key}: {score.error}")
         return rollouts
 
-    async def _model(self) -> BaseChatModel | None:
+    async def model(self) -> BaseChatModel | None:
+        """The model that criticises and proposes; None where there is none."""
         own = self.rollouts.own_model
         if own.model is None and own.wanted is not None:
             await self.rollouts.find_model(self._first, self.start)
@@ -328,58 +326,58 @@ class Session:
             )
             self.rollouts.emit(Discovered, parameters=self.parameters, trainable=found.trainable)
 
-    def _label(self, trace: Trace) -> Trace:
-        return replace(self.discovery, parameters=self._texts()).label(trace)
+    def texts(self, base: Candidate) -> dict[Site, Template]:
+        """The text of every Parameter under a candidate."""
+        return self.parameters | {site: change.new for site, change in base.items()}
 
-    def _demos(self, rollouts: Sequence[Rollout]) -> Mapping[Site, Any]:
-        failed = {rollout.example.id for rollout in failing(rollouts, self.evals.pass_at)}
-        runs = [
-            (rollout.example, self._label(rollout.trace), rollout.example.id not in failed)
-            for rollout in rollouts
-            if rollout.trace is not None
-        ]
-        return demonstrations(runs, self._texts())
-
-    def _texts(self) -> dict[Site, Template]:
-        """The text of every Parameter as it is in force now."""
-        return self.parameters | {site: change.new for site, change in self.accepted.items()}
-
-    def _with(self, update: Update) -> dict[Site, Replacement]:
-        return self.accepted | {update.site: Replacement(self.parameters[update.site], update.new)}
+    def _choose(self, rollouts: Sequence[Rollout]) -> None:
+        """Choose an optimizer by the headroom and the budget, where none was given; once in all sessions of a run."""
+        if self.optimizer is not None:
+            return
+        journal, own = self.rollouts.journal, self.rollouts.own_model
+        known = journal.get("run", "headroom")
+        if known is None:
+            judged = [rollout for rollout in rollouts if rollout.score is not None]
+            known = cast("dict[str, JSON]", {}) | {
+                "failing": len(failing(judged, self.evals.pass_at)) / len(judged),
+                "parameters": max(1, len(self.discovery.trainable)),
+                "critic": own.model is not None or own.wanted is not None,
+                "calls": self.reserve.calls_left(),
+                "batch": min(self.settings.batch, len(self.splits.train)),
+                "calls_a_run": self.reserve.run.calls,
+            }
+            journal.put("run", "headroom", known)
+        choice = choose(**cast("dict[str, Any]", known))
+        self.optimizer, self.chosen = choice.optimizer, choice.reason
+        self.rollouts.emit(OptimizerChosen, optimizer=type(choice.optimizer).__name__, reason=choice.reason)
 
     # Decisions
 
-    def _decide(self, update: Update, gate: str, verdict: Verdict, *, final: bool) -> None:
-        fields: dict[str, Any] = {
-            "update": update,
-            "gate": gate,
-            "accepted": verdict.accepted,
-            "reason": verdict.reason,
-            "before": verdict.before,
-            "after": verdict.after,
-            "n": verdict.n,
-            "p_value": verdict.p_value,
-        }
-        emit = self.rollouts.emit
-        emit(Gated, **fields)
-        self.decisions.append(Gated(run=self.rollouts.run, time=time.time(), step=emit.step, **fields))
-        if final:
-            self._remember(update, verdict, accepted=verdict.accepted, reason=verdict.reason)
+    def take(self, trial: Trial, number: int, verdict: Verdict, rollouts: Sequence[Rollout]) -> None:
+        """Put a trial in force that the gates have accepted.
 
-    def _remember(self, update: Update, verdict: Verdict, *, accepted: bool, reason: str) -> None:
-        self.attempts.append(Attempt(update, accepted, verdict.change, reason))
-
-    def _commit(self, update: Update, verdict: Verdict) -> None:
-        self.accepted = self._with(update)
+        Args:
+            trial: The trial.
+            number: Its number in the pool.
+            verdict: That of the validation gate.
+            rollouts: Its runs of the validation set.
+        """
+        updates = to_commit(trial, self.accepted, self.parameters)
+        self.pool.current = number
         try:
-            version = self.publication.commit(update, verdict.after)
+            versions = self.publication.commit(updates, verdict.after)
         except VersionConflict as error:
             self.warnings.add(
-                f"the edit of {update.site} was accepted, and not written to the registry, because another writer was "
-                f"faster ({error}); it is kept in the result and in {self.folder}"
+                f"the edit of {', '.join(str(update.site) for update in updates)} was accepted, and not written to the "
+                f"registry, because another writer was faster ({error}); it is kept in the result and in {self.folder}"
             )
-            return
-        self.rollouts.emit(Committed, update=update, name=version.name, version=version.version, label=CANDIDATE)
+        else:
+            for update, version in zip(updates, versions, strict=True):
+                self.rollouts.emit(
+                    Committed, update=update, name=version.name, version=version.version, label=CANDIDATE
+                )
+        self.reserve.follow(rollouts)
+        self._discover_more(rollouts)
 
     def _stop(self, error: BaseException) -> None:
         """Leave everything so that the run can go on later, and say how."""

@@ -6,12 +6,13 @@
 from __future__ import annotations
 
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from textgrad_lg.errors import GraphError, TraceError
-from textgrad_lg.overlay import overlay, unbind
+from textgrad_lg.overlay import Given, Watch, overlay, through_doors, unbind
 from textgrad_lg.record import Discovery, discover, record
+from textgrad_lg.record.settings import check_reached, declared, with_context
 from textgrad_lg.run.deploy import from_registry
 from textgrad_lg.run.invoke import as_graph, invoke
 
@@ -21,10 +22,12 @@ if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
     from langgraph.pregel import Pregel
 
+    from textgrad_lg.domain import Domain
     from textgrad_lg.overlay import Texts
     from textgrad_lg.registry import PromptRegistry
     from textgrad_lg.replay import Replay
     from textgrad_lg.run.schedule import Schedule
+    from textgrad_lg.site import Site
     from textgrad_lg.trace import Trace
     from textgrad_lg.types import Meter
 
@@ -132,10 +135,16 @@ class Deployed(Protocol):
         ...
 
 
-def as_target(graph: object) -> tuple[Target, Texts]:
+def as_target(graph: object, domains: Mapping[str, Domain] | None = None) -> tuple[Target, Texts]:
     """What `optimize` is to make better, and the texts that were laid over it before, in which it starts.
 
+    Args:
+        graph: The graph.
+        domains: The settings that may be changed, by their printed Sites.
+
     Raises:
+        UnknownParameter: One of `domains` is not the name of a setting.
+        DomainError: What stands for its domain is none.
         GraphError: `graph` is neither a compiled graph nor something deployed.
     """
     if any(kind.__name__ == "RemoteGraph" and kind.__module__.startswith("langgraph.") for kind in type(graph).__mro__):
@@ -144,10 +153,15 @@ def as_target(graph: object) -> tuple[Target, Texts]:
             "optimize(Assistant.of(remote_graph), evals), with Assistant from textgrad_lg_integrations.langgraph_server"
         )
     if isinstance(graph, Deployed):
+        if domains:
+            raise GraphError(
+                "domains: the settings of a graph that is deployed elsewhere are out of reach from here; give "
+                "optimize the graph itself, or leave domains out"
+            )
         return graph.target(), {}
     # A bound graph is made better from the texts it has now, and not laid over them.
     compiled, start = unbind(as_graph(graph))
-    return LocalGraph(compiled), start
+    return LocalGraph(compiled, declared(domains or {})), start
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +169,7 @@ class LocalGraph:
     """A compiled graph of this process."""
 
     graph: Pregel[Any, Any, Any, Any]
+    domains: Mapping[Site, Domain] = field(default_factory=dict["Site", "Domain"])
 
     @property
     def name(self) -> str:
@@ -170,24 +185,39 @@ class LocalGraph:
         """Run the graph under an overlay and a recorder."""
         outputs: Any = None
         error: Exception | None = None
+        watch = Watch(frozenset(self.domains))
+        config, told = self._config(job)
         with (
             record(example=job.example, ids=lambda: job.trace) as recording,
-            overlay(job.texts, meter=job.meter, seen=job.seen),
+            overlay(job.texts, meter=job.meter, seen=job.seen, watch=watch if self.domains else None),
             nullcontext() if job.memo is None else job.memo.in_force(),
         ):
             try:
-                outputs = await invoke(self.graph, job.inputs, job.config, job.thread, schedule)
+                outputs = await invoke(self.graph, job.inputs, config, job.thread, schedule)
             except Exception as raised:  # noqa: BLE001  any exception of the user's graph is a result, not our failure
                 error = raised
         try:
             trace = recording.trace
+            trace = with_context(trace, told)
+            trace = replace(trace, warnings=(*trace.warnings, *watch.notes)) if watch.notes else trace
         except TraceError:
             trace = None
         return Ran(outputs, trace, error)
 
+    def _config(self, job: Job) -> tuple[Mapping[str, Any], dict[Site, str]]:
+        """The config of a run with the settings in force that come in by it, and what these are."""
+        config = job.config
+        given = Given(config.get("context"), config.get("configurable") or {})
+        new, told = through_doors(self.graph.context_schema, given, job.texts, self.domains)
+        context = {} if new.context is None else {"context": new.context}
+        configurable = {"configurable": new.configurable} if new.configurable else {}
+        return {**config, **context, **configurable}, told
+
     def discover(self, traces: Sequence[Trace], only: Sequence[str] | None) -> Discovery:
         """Find the Parameters in the runs and in the graph's code."""
-        return discover(traces, self.graph, only=only)
+        unreached = check_reached(traces, self.domains, self.graph.nodes)
+        found = discover(traces, self.graph, only=only, domains=self.domains)
+        return replace(found, warnings=(*found.warnings, *unreached)) if unreached else found
 
     def extend(self, found: Discovery, traces: Sequence[Trace], only: Sequence[str] | None) -> Discovery:
         """Add the Parameters of places that only these runs reached."""

@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -64,19 +65,19 @@ BAD = (
 _PROPOSALS = TypeAdapter(Proposals)
 
 
-class OptimizerConformance:
+class OptimizerConformance(ABC):
     """Inherit it, and define `make` and `reply`; set `blind` where the optimizer looks at no Gradient."""
 
     blind = False
     """Whether it proposes without Gradients, as a baseline does."""
 
+    @abstractmethod
     def make(self, *, proposals: int = 8, frozen: Sequence[str] = ()) -> Optimizer:
         """A new optimizer that takes at most so many proposals, and keeps what these regular expressions match."""
-        raise NotImplementedError
 
+    @abstractmethod
     def reply(self, texts: Sequence[str]) -> Reply:
         """A model's reply in the form that the optimizer asks for, with each of `texts` as a new text of the one Parameter."""
-        raise NotImplementedError
 
     def test_what_the_model_proposes_comes_out_best_guess_first(self) -> None:
         found = self._propose(GOOD[:3])

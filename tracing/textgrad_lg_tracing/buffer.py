@@ -56,7 +56,8 @@ class StepBuffer:
             case events.Proposed():
                 self._edit(event.update, event.time)
             case events.Gated():
-                self._edit(event.update, event.time).gates.append(event)
+                for update in (event.update, *event.together):
+                    self._edit(update, event.time).gates.append(event)
             case events.Committed():
                 self._edit(event.update, event.time).committed = event
             case _:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,19 +16,11 @@ from textgrad_lg.errors import BudgetExhausted, BudgetTooSmall, GraphError
 from textgrad_lg.events import BackwardFinished, RunFinished, RunStarted
 from textgrad_lg.overlay import overlay
 from textgrad_lg.run.asked import Asked, content_key
-from textgrad_lg.run.budget import Ledger
-from textgrad_lg.run.emit import Emitter, installed_callbacks
-from textgrad_lg.run.home import home
-from textgrad_lg.run.journal import Journal
-from textgrad_lg.run.memos import Memos
-from textgrad_lg.run.metering import Metering
-from textgrad_lg.run.own_model import OwnModel
+from textgrad_lg.run.opening import identity_of, opened
 from textgrad_lg.run.reserve import Reserve
-from textgrad_lg.run.rollout import SPEND, Rollout, Rollouts, candidate_hash, scores_by_id
-from textgrad_lg.run.schedule import Schedule
-from textgrad_lg.run.sync import run_sync
+from textgrad_lg.run.rollout import Rollout, scores_by_id
+from textgrad_lg.sync import run_sync
 from textgrad_lg.templates import tokens_in
-from textgrad_lg.threads import carry_context
 from textgrad_lg.types import JSON, ModelCall, Phase, Usage
 
 if TYPE_CHECKING:
@@ -107,20 +97,10 @@ class Plan:
 
     def identity(self) -> dict[str, JSON]:
         """What makes a run the same run: with another of these, what its journal holds would answer another question."""
-        evals = self.evals
-        read = [[example.id, example.inputs, example.reference_outputs] for example in evals.examples]
-        examples = hashlib.sha256(json.dumps(read, sort_keys=True, default=str).encode()).hexdigest()[:12]
-        return {
-            **{key: value for key, value in self.settings.to_json().items() if key != "concurrency"},
-            "graph": self.target.name,
-            "texts at the start": candidate_hash(self.start),
-            "examples": f"{len(evals.examples)} with hash {examples}",
-            "evaluators": list(evals.names),
-            "goal": evals.goal,
-            "pass_at": evals.pass_at,
-            "optimize_only": None if self.only is None else list(self.only),
-            "optimizer": "gepa",
-        }
+        own = identity_of(
+            self.target, self.start, self.evals, self.evals.examples, only=self.only, settings=self.settings
+        )
+        return {**own, "optimizer": "gepa"}
 
 
 class Runs:
@@ -143,35 +123,25 @@ class Runs:
         self._stack = ExitStack()
 
     def __enter__(self) -> Self:
-        plan, run = self.plan, uuid.uuid4().hex[:12]
-        settings = plan.settings
+        plan = self.plan
         with ExitStack() as stack:
-            journal = stack.enter_context(Journal(plan.folder or home() / "runs" / run, settings=plan.identity()))
-            run = str(journal.get("run", "id") or run)
-            journal.put("run", "id", run)
-            schedule = stack.enter_context(Schedule(settings.concurrency))
-            stack.enter_context(carry_context() if settings.carry_context else nullcontext())
-            # Open for the whole search: a node's thread that outlives a cancelled rollout must still be metered.
-            stack.enter_context(overlay({}))
-            spent = journal.get("run", "spend")
-            before = None if spent is None else SPEND.validate_python(spent)
-            self._metering = Metering(Ledger(plan.budget, plan.prices, spent=before), plan.prices)
-            self.emit = Emitter(run, (*plan.callbacks, *installed_callbacks()), time.time)
-            self._rollouts = Rollouts(
+            run = opened(
                 plan.target,
-                plan.evals,
-                self._metering,
-                journal,
-                schedule,
-                self.emit,
-                run,
-                plan.config,
-                OwnModel(journal, plan.model),
-                Memos(journal, settings),
+                lambda _: plan.evals,
+                identity=plan.identity(),
+                run_dir=plan.folder,
+                budget=plan.budget,
+                prices=plan.prices,
+                settings=plan.settings,
+                critic=plan.model,
+                config=plan.config,
+                callbacks=plan.callbacks,
             )
+            self._rollouts = stack.enter_context(run).rollouts
+            self._metering, self.emit = self._rollouts.metering, self._rollouts.emit
             self._asked = Asked(self._rollouts, self._model)
             self._began = time.time()
-            self.emit(RunStarted, graph=plan.target.name, settings=settings.to_json())
+            self.emit(RunStarted, graph=plan.target.name, settings=plan.settings.to_json())
             self._stack = stack.pop_all()
         return self
 

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from textgrad_lg.errors import BudgetExhausted, GraphError, VersionConflict
 from textgrad_lg.record import Discovery
-from textgrad_lg.run.deploy import PRODUCTION, prompt_name, registry_texts
+from textgrad_lg.run.deploy import PRODUCTION, prompt_name
+from textgrad_lg.run.reading import read_label
 from textgrad_lg.run.target import Job, Ran
 from textgrad_lg_integrations.langgraph_server.admission import Admission
 from textgrad_lg_integrations.langgraph_server.events import EventLog, revive
@@ -218,7 +219,7 @@ class AssistantTarget:
             VersionConflict: See `check`.
             GraphError: The server cannot be reached.
         """
-        texts = registry_texts(registry, self._name)
+        texts = read_label(registry, self._name, PRODUCTION).texts
         values: dict[str, JSON] = {
             **self._found.values,
             **{at.name: texts[at.site].new.text for at in self._fields if at.site in texts},

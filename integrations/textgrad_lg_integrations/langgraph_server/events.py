@@ -14,7 +14,8 @@ from langchain_core.outputs import ChatGeneration, Generation, LLMResult
 from langgraph.types import Command, Send
 
 from textgrad_lg.record.langgraph import to_trace
-from textgrad_lg.record.log import Log, RunLog
+from textgrad_lg.record.log import RunLog
+from textgrad_lg.record.notes import Log
 from textgrad_lg.record.runs import to_run
 from textgrad_lg_integrations.langgraph_server.plain import entries, items
 

@@ -26,10 +26,10 @@ from textgrad_lg.eager.optimizer.request import (
     value_of,
 )
 from textgrad_lg.eager.reverse import together, unwrapped
-from textgrad_lg.eager.sync import run_sync
 from textgrad_lg.llm import ask
 from textgrad_lg.optim.edit import EditLimits
 from textgrad_lg.prompt import Template
+from textgrad_lg.sync import run_sync
 from textgrad_lg.templates import fence
 from textgrad_lg.update import Update
 

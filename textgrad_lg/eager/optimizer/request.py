@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from textgrad_lg.autograd.images import is_image, with_images
+from textgrad_lg.autograd.images import with_images
 from textgrad_lg.autograd.reduce import reduce
 from textgrad_lg.autograd.request import shares
 from textgrad_lg.eager.graph import site_name
@@ -21,6 +21,7 @@ from textgrad_lg.optim.edit import EditLimits, check, keep_margins
 from textgrad_lg.prompt import Template
 from textgrad_lg.site import Site
 from textgrad_lg.templates import fence, fill, tokens_in
+from textgrad_lg.variable import is_image
 
 if TYPE_CHECKING:
     from langchain_core.messages import BaseMessage

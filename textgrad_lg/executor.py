@@ -29,11 +29,12 @@ class Threads(ThreadPoolExecutor):
 
     Args:
         limit: Threads at most.
+        name: What their names begin with.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, name: str = "textgrad-lg") -> None:
         super().__init__(limit)
-        self._limit = limit
+        self._limit, self._name = limit, name
         self._guard = threading.Lock()
         self._todo: SimpleQueue[tuple[Future[Any], Callable[[], Any]] | None] = SimpleQueue()
         self._workers: list[threading.Thread] = []
@@ -54,7 +55,7 @@ class Threads(ThreadPoolExecutor):
             self._todo.put((future, prepared(partial(fn, *args, **kwargs))))
             self._unfinished += 1
             if len(self._workers) < min(self._limit, self._unfinished):
-                name = f"textgrad-lg-{len(self._workers)}"
+                name = f"{self._name}-{len(self._workers)}"
                 worker = threading.Thread(target=self._work, name=name, daemon=True)
                 self._workers.append(worker)
                 with workers():

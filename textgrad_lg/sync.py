@@ -8,7 +8,7 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from textgrad_lg.run.threads import Threads
+from textgrad_lg.executor import Threads
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -35,7 +35,7 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     except RuntimeError:
         task = None
     try:
-        return job.run() if task is None and not _in_loop() else _beside(job, task)
+        return job.run() if task is None and not in_loop() else _beside(job, task)
     except (KeyboardInterrupt, asyncio.CancelledError):
         for note in job.notes:
             print(note, file=sys.stderr)  # noqa: T201  a traceback may be shown without notes, or not at all
@@ -87,7 +87,8 @@ async def _stay_awake() -> None:
         await asyncio.sleep(_LOOK)
 
 
-def _in_loop() -> bool:
+def in_loop() -> bool:
+    """Whether this thread has a running event loop, which a call that waits would block."""
     try:
         asyncio.get_running_loop()
     except RuntimeError:

@@ -5,23 +5,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import threading
 import time
 import weakref
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Self, cast
 
 from textgrad_lg.errors import GraphError
-from textgrad_lg.overlay import Replacement, bind, merge
-from textgrad_lg.overlay.rewrite import check
-from textgrad_lg.registry.rules import positions
-from textgrad_lg.run.deploy import PRODUCTION, default_registry, original
+from textgrad_lg.overlay import bind, merge
+from textgrad_lg.run.deploy import PRODUCTION, default_registry
 from textgrad_lg.run.invoke import as_graph
-from textgrad_lg.site import Site
+from textgrad_lg.run.reading import Reading, read_label
+from textgrad_lg.sync import in_loop
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -29,14 +27,12 @@ if TYPE_CHECKING:
     from langgraph.pregel import Pregel
 
     from textgrad_lg.overlay import Texts
-    from textgrad_lg.registry import Move, PromptRegistry
+    from textgrad_lg.registry import PromptRegistry
 
 EVERY = 10.0
 """Seconds between two readings of the registry."""
 PATIENCE = 2.0
 """Seconds that a process which starts up waits for the first reading."""
-_TRIES = 5
-"""Readings in a row that may find the label moving before one of them is given up."""
 _LATE = 3
 """So many periods without an answer make a registry a slow one."""
 
@@ -75,14 +71,6 @@ def attach(
         GraphError: `graph` is not a compiled graph, or `every` is not above 0.
     """
     return Follower(registry, label=label, every=every).attach(graph)
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """The texts of one graph as they were last read, and the label's moves by which they were."""
-
-    texts: Texts
-    moves: Mapping[str, tuple[Move, ...]]
 
 
 class Follower:
@@ -126,7 +114,7 @@ class Follower:
             raise GraphError(f"every={every!r}: give the seconds between two readings of the registry, above 0")
         self._registry = registry if registry is not None else default_registry()
         self._label, self._every, self._wait, self._clock = label, every, wait, clock
-        self._known: dict[str, _Known | None] = {}
+        self._known: dict[str, Reading | None] = {}
         self._warned: bool = False
         self._begin()
 
@@ -161,7 +149,7 @@ class Follower:
             failed = False
             for name in tuple(self._known):
                 try:
-                    self._known[name] = self._read(name, self._known[name])
+                    self._known[name] = read_label(self._registry, name, self._label, self._known[name])
                 except Exception as error:  # noqa: BLE001  whatever a registry raises, requests go on
                     failed = True
                     # The type and no more: the message may hold an address with a password.
@@ -208,11 +196,8 @@ class Follower:
 
     def _meet(self, met: threading.Event) -> None:
         """Wait for the first reading, where waiting blocks nobody else."""
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            if not met.wait(PATIENCE):
-                self._warn("has not answered yet")
+        if not in_loop() and not met.wait(PATIENCE):
+            self._warn("has not answered yet")
 
     def _warn(self, what: str) -> None:
         if not self._warned:
@@ -222,39 +207,6 @@ class Follower:
                 what,
                 self._label,
             )
-
-    # Reading
-
-    def _read(self, name: str, known: _Known | None) -> _Known:
-        """The texts of one moment: the label must stand on all prompts where it stood before they were read.
-
-        Raises:
-            Exception: Of the registry; or because what it holds cannot be used.
-        """
-        moves = self._moves(name)
-        for _ in range(_TRIES):
-            if known is not None and known.moves == moves:
-                return known
-            found = _Known(self._texts(moves), moves)
-            moves = self._moves(name)
-            known = found
-        raise RuntimeError("the label moved while it was read, again and again")
-
-    def _moves(self, name: str) -> dict[str, tuple[Move, ...]]:
-        names = [prompt for prompt in self._registry.names() if prompt.partition(":")[0] == name]
-        return {prompt: self._registry.moves(prompt, self._label) for prompt in names}
-
-    def _texts(self, moves: Mapping[str, tuple[Move, ...]]) -> Texts:
-        texts: dict[Site, Replacement] = {}
-        for prompt, made in moves.items():
-            at = positions(made)
-            if at:
-                version = self._registry.get(prompt, version=at[-1])
-                own = original(self._registry, prompt, version.version)
-                texts[Site.parse(prompt.partition(":")[2])] = Replacement(own, version.template)
-        # Here, because a run that finds a text that cannot be carried out would fail.
-        check(texts)
-        return texts
 
 
 def _follow(

@@ -1,0 +1,137 @@
+"""Opening a run: its journal, its budget, and all that its rollouts need, whatever is to be done with them."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import uuid
+from collections.abc import Callable, Generator
+from contextlib import contextmanager, nullcontext
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from textgrad_lg.overlay import overlay
+from textgrad_lg.run.budget import Ledger
+from textgrad_lg.run.emit import Emitter, installed_callbacks
+from textgrad_lg.run.home import home
+from textgrad_lg.run.journal import Journal
+from textgrad_lg.run.memos import Memos
+from textgrad_lg.run.metering import Metering
+from textgrad_lg.run.own_model import OwnModel
+from textgrad_lg.run.rollout import Rollouts, candidate_hash, spend_adapter
+from textgrad_lg.run.schedule import Schedule
+from textgrad_lg.threads import carry_context
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from langchain_core.language_models import BaseChatModel
+
+    from textgrad_lg.evals import Evals
+    from textgrad_lg.events import Callback
+    from textgrad_lg.example import Example
+    from textgrad_lg.overlay import Texts
+    from textgrad_lg.run.budget import Budget
+    from textgrad_lg.run.prices import Prices
+    from textgrad_lg.run.rollout import Judge
+    from textgrad_lg.run.settings import Settings
+    from textgrad_lg.run.target import Target
+    from textgrad_lg.types import JSON
+
+
+class Opened(NamedTuple):
+    """A run that is open.
+
+    Attributes:
+        rollouts: Runs the graph, and holds the rest.
+        folder: Where its journal is.
+    """
+
+    rollouts: Rollouts
+    folder: Path
+
+
+@contextmanager
+def opened(
+    target: Target,
+    judge: Callable[[Journal], Judge],
+    *,
+    identity: Mapping[str, JSON],
+    run_dir: str | Path | None,
+    budget: Budget,
+    prices: Prices,
+    settings: Settings,
+    critic: BaseChatModel | None,
+    config: Mapping[str, Any] | None,
+    callbacks: Sequence[Callback],
+) -> Generator[Opened]:
+    """Open a run, or go on with the one in `run_dir`; what earlier sessions of it spent counts against the budget.
+
+    Args:
+        target: What is run.
+        judge: Gives what judges, for the run's journal.
+        identity: What makes it the same run; see `identity_of`.
+        run_dir: Where the journal is. None: a new folder under `.textgrad-lg/runs`.
+        budget: The hard limit over everything.
+        prices: What model calls cost.
+        settings: Of the run.
+        critic: Writes gradients and proposals; None for the model that the graph calls most.
+        config: What each run of the graph needs.
+        callbacks: Observers of the run's events, beside those that are installed.
+
+    Raises:
+        JournalError: `run_dir` is in use, damaged, or of a run with another identity.
+    """
+    run = uuid.uuid4().hex[:12]
+    folder = Path(run_dir or home() / "runs" / run)
+    with Journal(folder, settings=identity) as journal, Schedule(settings.concurrency) as schedule:
+        run = str(journal.get("run", "id") or run)
+        journal.put("run", "id", run)
+        spent = journal.get("run", "spend")
+        ledger = Ledger(budget, prices, spent=None if spent is None else spend_adapter().validate_python(spent))
+        rollouts = Rollouts(
+            target,
+            judge(journal),
+            Metering(ledger, prices),
+            journal,
+            schedule,
+            Emitter(run, (*callbacks, *installed_callbacks()), time.time),
+            run,
+            config or {},
+            OwnModel(journal, critic),
+            Memos(journal, settings),
+        )
+        # Open for the whole run: a node's thread that outlives a cancelled rollout must still be metered.
+        with carry_context() if settings.carry_context else nullcontext(), overlay({}):
+            yield Opened(rollouts, folder)
+
+
+def identity_of(
+    target: Target,
+    start: Texts,
+    evals: Evals,
+    examples: Sequence[Example],
+    *,
+    only: Sequence[str] | None,
+    settings: Settings,
+) -> dict[str, JSON]:
+    """What makes a run the same run: with another of these, what its journal holds would answer another question."""
+    content = json.dumps(
+        [[example.id, example.inputs, example.reference_outputs, example.metadata] for example in examples],
+        sort_keys=True,
+        default=str,
+    )
+    # How many calls go on at once decides nothing.
+    how = {key: value for key, value in settings.to_json().items() if key != "concurrency"}
+    return {
+        **how,
+        "graph": target.name,
+        "texts at the start": candidate_hash(start),
+        "examples": f"{len(examples)} with hash {hashlib.sha256(content.encode()).hexdigest()[:12]}",
+        "evaluators": list(evals.names),
+        "goal": evals.goal,
+        "pass_at": evals.pass_at,
+        "optimize_only": None if only is None else list(only),
+        **({"deployed": target.state} if target.state else {}),
+    }
