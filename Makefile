@@ -6,7 +6,7 @@ MODEL ?=
 OTLP ?= .textgrad-lg/demo-spans.jsonl
 UV = $(shell command -v uv || echo "$(PYTHON) -m uv")
 
-.PHONY: demo test test-server lint type bench docs all constraints clean
+.PHONY: demo test test-server lint type bench bench-optimizers bench-peers docs all constraints clean
 
 all: lint type test docs
 
@@ -41,10 +41,24 @@ type: $(VENV)/.installed
 	$(BIN)/pyright
 
 bench: $(VENV)/.installed  ## performance figures, each a ratio to something run beside it
-	$(BIN)/python -m benchmarks.imports
-	$(BIN)/python -m benchmarks.recording
-	$(BIN)/python -m benchmarks.overlay
-	$(BIN)/python -m benchmarks.memory
+	@failed=; for name in imports recording overlay memory; do \
+	  echo "== $$name"; $(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; \
+	done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
+
+bench-optimizers: $(VENV)/.installed  ## calls, tokens, rounds and seconds of optimize in the simulated world; about half an hour
+	$(BIN)/python -m benchmarks.optimizers
+	for kind in loop send tools; do $(BIN)/python -m benchmarks.optimizers --kind $$kind --rows "default;Joint" || exit 1; done
+	$(BIN)/python -m benchmarks.gates
+
+# Each peer has an environment of its own, because their requirements exclude each other.
+PEERS := gepa textgrad dspy trace langmem adalflow
+$(VENV)-peers/%/.installed: benchmarks/peers/requirements/%.txt $(VENV)/.installed
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(@D)
+	$(UV) pip install --quiet --no-deps --python $(@D)/bin/python --requirement $<
+	@touch $@
+
+bench-peers: $(PEERS:%=$(VENV)-peers/%/.installed)  ## other libraries on the same task; about half an hour
+	$(BIN)/python -m benchmarks.peers.drive
 
 docs: $(VENV)/.installed  ## every Python example in the documents and docstrings is run
 	$(BIN)/pytest -q tests/docs
@@ -54,4 +68,4 @@ constraints:  ## renew the pins
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --upgrade pyproject.toml tests/server/requirements.in --output-file tests/server/constraints.txt
 
 clean:
-	rm -rf $(VENV) $(VENV)-server dist htmlcov .coverage* .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-server $(VENV)-peers dist htmlcov .coverage* .ruff_cache .pytest_cache .hypothesis .import_linter_cache

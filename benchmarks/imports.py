@@ -1,9 +1,11 @@
-"""What `import textgrad_lg` costs beside `import langgraph.graph`, which every user of it has paid for already.
+"""What importing the library costs beside `import langgraph.graph`, which every user of it has paid for already.
 
     python -m benchmarks.imports [RUNS]
 
-Each figure is a fresh interpreter, the two imports in turn so that both meet the same machine. Printed: median and range
-of the wall time, the ratio, and the third-party modules that the one brings and the other does not.
+Each figure is a fresh interpreter, all of them in turn so that each meets the same machine. Printed: median and range of
+the wall time, the ratio to `import langgraph.graph` alone, and the third-party packages that the one brings and the other
+does not. Names are imported when they are first used, so the lines below the limit say what is paid later: by all public
+names at once, and by the first call, a plan of a graph of one node.
 """
 
 from __future__ import annotations
@@ -13,24 +15,40 @@ import subprocess
 import sys
 import time
 
-OURS, THEIRS = "import textgrad_lg", "import langgraph.graph"
+BASE = "import langgraph.graph"
+LIMITED = ("import textgrad_lg", "from textgrad_lg import Evals, optimize")
+"""What users write at the top of a file."""
+GRAPH = """
+from typing import TypedDict
+from langchain_core.language_models import FakeListChatModel
+from langchain_core.prompts import ChatPromptTemplate
+node = ChatPromptTemplate([("system", "Repeat it.")]) | FakeListChatModel(responses=["a"]) | (lambda reply: {"x": reply.text})
+State = TypedDict("State", {"x": str})
+graph = langgraph.graph.StateGraph(State).add_node("n", node).add_edge("__start__", "n").compile()
+"""
+EVERYTHING = "from textgrad_lg import *"
+FIRST_CALL = """
+from textgrad_lg import Evals, exact, optimize
+data = [{"id": str(n), "inputs": {"x": str(n)}, "outputs": {"x": "a"}} for n in range(10)]
+optimize(graph, Evals(data, [exact("x")]), dry_run=True)
+"""
 LIMIT = 1.25
 
 
-def seconds(statement: str) -> float:
-    """Wall time of a fresh interpreter that runs `statement`, less that of one that does nothing."""
+def seconds(code: str) -> float:
+    """Wall time of a fresh interpreter that runs `code`, less that of one that does nothing."""
 
     def once(code: str) -> float:
         start = time.perf_counter()
         subprocess.run([sys.executable, "-c", code], check=True)
         return time.perf_counter() - start
 
-    return once(statement) - once("pass")
+    return once(code) - once("pass")
 
 
-def modules(statement: str) -> set[str]:
-    """Top-level third-party packages that `statement` brings in."""
-    code = f"{statement}; import sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
+def packages(code: str) -> set[str]:
+    """Top-level third-party packages that `code` brings in."""
+    code = f"{code}\nimport sys; print(*{{name.partition('.')[0] for name in sys.modules}})"
     found = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     return set(found) - set(sys.stdlib_module_names)
 
@@ -38,17 +56,28 @@ def modules(statement: str) -> set[str]:
 def main() -> None:
     """Print the comparison; exit with 1 where the limit is broken."""
     runs = int(sys.argv[1]) if len(sys.argv) > 1 else 15
-    seconds(OURS)  # fills the file cache, and byte-compiles what is not compiled yet
-    pairs = [(seconds(OURS), seconds(THEIRS)) for _ in range(runs)]
-    for name, column in ((OURS, [ours for ours, _ in pairs]), (THEIRS, [theirs for _, theirs in pairs])):
-        print(
-            f"{name:24} median {statistics.median(column):.3f} s, {min(column):.3f} to {max(column):.3f} s, n = {runs}"
-        )
-    ratio = statistics.median(ours / theirs for ours, theirs in pairs)
-    extra = modules(OURS) - modules(THEIRS) - {"textgrad_lg"}
-    print(f"ratio (median of pairs)  {ratio:.3f}, limit {LIMIT}")
+    # The graph comes first, as in a program that has one to optimise: beside nothing, ours would seem to cost next to nothing.
+    lines = {line: f"{BASE}\n{line}" for line in LIMITED}
+    later = {
+        EVERYTHING: f"{BASE}\n{EVERYTHING}",
+        "a graph, without textgrad_lg": BASE + GRAPH,
+        "and a first plan of it": BASE + GRAPH + FIRST_CALL,
+    }
+    codes = {BASE: BASE, **lines, **later}
+    for code in codes.values():
+        seconds(code)  # fills the file cache, and byte-compiles what is not compiled yet
+    rounds = [{name: seconds(code) for name, code in codes.items()} for _ in range(runs)]
+    print(f"in fresh interpreters, n = {runs}; limit {LIMIT} of the time of {BASE}")
+    broken = False
+    for name in codes:
+        took = [found[name] for found in rounds]
+        ratio = statistics.median(found[name] / found[BASE] for found in rounds)
+        broken |= name in lines and ratio > LIMIT
+        figures = f"median {statistics.median(took):.3f} s, {min(took):.3f} to {max(took):.3f} s, ratio {ratio:.3f}"
+        print(f"{name:40} {figures}{', no limit: paid when it is used' if name in later else ''}")
+    extra = packages(later[EVERYTHING]) - packages(BASE) - {"textgrad_lg"}
     print(f"third-party packages that only textgrad_lg brings: {', '.join(sorted(extra)) or 'none'}")
-    sys.exit(ratio > LIMIT or bool(extra))
+    sys.exit(broken or bool(extra))
 
 
 if __name__ == "__main__":
