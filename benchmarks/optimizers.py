@@ -33,7 +33,7 @@ from benchmarks.world.log import CRITIC, WORKER
 from benchmarks.world.program import build
 from benchmarks.world.server import LATENCY, Client, running
 from benchmarks.world.task import Kind, comment, right
-from textgrad_lg import TGD, Budget, Evals, Joint, MemoryRegistry, Momentum, Settings, Site, Strategy, aoptimize
+from textgrad_lg import TGD, Budget, Evals, Joint, MemoryRegistry, Momentum, Pareto, Settings, Site, Strategy, aoptimize
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +80,7 @@ ROWS = (
     Row("Joint, chain", Joint, Strategy.CHAIN),
     Row("Joint, structural", Joint, Strategy.STRUCTURAL),
     Row("Momentum, fused", Momentum, Strategy.FUSED),
+    Row("Pareto over TGD, fused", lambda: Pareto(TGD()), Strategy.FUSED),
 )
 COLUMNS: Mapping[str, Callable[[Mapping[str, Any]], float | None]] = {
     "score": lambda run: run["score"],

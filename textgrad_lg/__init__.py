@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from textgrad_lg.example import Example, Score
     from textgrad_lg.gradient import Gradient, Gradients
     from textgrad_lg.handle import Prompt, Setting
-    from textgrad_lg.optim import TGD, EditLimits, Joint, JustRewrite, Momentum, Paraphrase
+    from textgrad_lg.optim import TGD, EditLimits, Joint, JustRewrite, Momentum, Paraphrase, Pareto
     from textgrad_lg.prompt import Demo, Template
     from textgrad_lg.registry import MemoryRegistry, PromptRegistry, SQLiteRegistry
     from textgrad_lg.run import (
@@ -53,7 +53,7 @@ else:
             "example": "Example Score",
             "gradient": "Gradient Gradients",
             "handle": "Prompt Setting",
-            "optim": "TGD EditLimits Joint JustRewrite Momentum Paraphrase",
+            "optim": "TGD EditLimits Joint JustRewrite Momentum Paraphrase Pareto",
             "overlay": "",
             "prompt": "Demo Template",
             "record": "",
@@ -89,6 +89,7 @@ __all__ = [
     "Momentum",
     "OptimizeResult",
     "Paraphrase",
+    "Pareto",
     "Phase",
     "Plan",
     "Price",
