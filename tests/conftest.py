@@ -5,7 +5,12 @@ from __future__ import annotations
 import os
 import socket
 
+import hypothesis
 import pytest
+
+# How long an example takes says how busy the machine is; no test depends on it.
+hypothesis.settings.register_profile("suite", deadline=None)
+hypothesis.settings.load_profile("suite")
 
 # Set before anything imports a LangChain module: no test may report to a service that the machine is configured for.
 for _name in (
