@@ -6,7 +6,7 @@ MODEL ?=
 OTLP ?= .textgrad-lg/demo-spans.jsonl
 UV = $(shell command -v uv || echo "$(PYTHON) -m uv")
 
-.PHONY: demo test test-server lint type bench bench-optimizers bench-peers docs all constraints clean
+.PHONY: demo test test-faults test-server test-kill lint type bench bench-optimizers bench-calibration bench-peers docs all constraints clean
 
 all: lint type test docs
 
@@ -32,6 +32,12 @@ $(VENV)-server/.installed: pyproject.toml tests/server/requirements.in tests/ser
 test-server: $(VENV)-server/.installed  ## deployed graphs, against a real LangGraph Server on this machine
 	$(VENV)-server/bin/python -m pytest tests/server
 
+test-kill: $(VENV)/.installed  ## runs that are killed at 50 random points go on to the same end; a few minutes
+	TEXTGRAD_LG_KILLS=50 $(BIN)/pytest tests/run/test_kill.py
+
+test-faults: $(VENV)/.installed  ## ten thousand calls with every fifth one failing, counted on both sides; some minutes
+	$(BIN)/python -m tests.faults.heavy
+
 lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
@@ -41,7 +47,7 @@ type: $(VENV)/.installed
 	$(BIN)/pyright
 
 bench: $(VENV)/.installed  ## performance figures, each a ratio to something run beside it
-	@failed=; for name in imports recording overlay memory; do \
+	@failed=; for name in imports recording overlay memory critical_path; do \
 	  echo "== $$name"; $(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; \
 	done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 
@@ -49,6 +55,9 @@ bench-optimizers: $(VENV)/.installed  ## calls, tokens, rounds and seconds of op
 	$(BIN)/python -m benchmarks.optimizers
 	for kind in loop send tools; do $(BIN)/python -m benchmarks.optimizers --kind $$kind --rows "default;Joint" || exit 1; done
 	$(BIN)/python -m benchmarks.gates
+
+bench-calibration: $(VENV)/.installed  ## how often an improvement is claimed where there is none, and where there is one; about half an hour
+	$(BIN)/python -m benchmarks.calibration
 
 # Each peer has an environment of its own, because their requirements exclude each other.
 PEERS := gepa textgrad dspy trace langmem adalflow

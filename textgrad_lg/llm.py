@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import re
 import time
+from copy import deepcopy
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
+from functools import cache
 from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast
 
 from langchain_core.exceptions import ModelError as ProviderError
 from langchain_core.exceptions import OutputParserException
 from langchain_core.messages import AIMessage, BaseMessage, HumanMessage
 from pydantic import BaseModel, ValidationError
+from typing_extensions import override
 
 from textgrad_lg.errors import ModelError, TextgradError, UnusableReply
 
@@ -34,11 +38,34 @@ _LONGEST_WAIT = 60.0
 _QUOTED = 2_000
 """Characters of an unusable reply that are shown to the model when it is asked again."""
 _REQUEST_TIMEOUT, _TOO_MANY_REQUESTS, _SERVER_ERRORS = 408, 429, 500
+_OVERLOADED = {_TOO_MANY_REQUESTS, 503, 529}
+"""Where a server says that it is asked too much; 529 is Anthropic's."""
 _CUT_OFF = "it was cut off at its length limit; be brief"
 _UNREACHABLE = {"TransportError", "APIConnectionError", "APITimeoutError"}
 """Base classes of httpx, and of the clients generated as OpenAI's is, known by name: importing them all would cost more."""
 _FENCED = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
 _SECRET = re.compile(r"(?i)\b(?:sk|pk|rk|lsv2|gsk|xai)[-_][\w*.-]{6,}|\b(?:bearer\s+|key[=:]\s*)\S{8,}|\b[\w-]{32,}\b")
+
+
+class Form(BaseModel):
+    """What a reply must look like.
+
+    Its JSON schema is made once. LangChain and the client each ask for it at every call, and to make it takes longer than
+    all else that a call takes.
+    """
+
+    @classmethod
+    @override
+    def model_json_schema(cls, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """As that of any pydantic model; the caller may change what it is given."""
+        if args or kwargs:
+            return super().model_json_schema(*args, **kwargs)
+        return deepcopy(_schema(cls))
+
+
+@cache
+def _schema(form: type[BaseModel]) -> dict[str, Any]:
+    return cast("Any", BaseModel.model_json_schema).__func__(form)
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,15 +324,31 @@ def _passing(error: Exception) -> bool:
     return any(base.__name__ in _UNREACHABLE for base in type(error).__mro__)
 
 
+def asked_too_much(error: BaseException) -> tuple[bool, float | None]:
+    """Whether a call failed because the server is asked too much, and in how many seconds it wants to be asked again.
+
+    Returns:
+        The seconds are None where the server did not say, and at most a minute.
+    """
+    if _status(error) not in _OVERLOADED:
+        return False, None
+    return True, _retry_after(error)
+
+
 def _wait(error: Exception, attempt: int) -> float:
     """Seconds to wait after the `attempt`th call."""
+    asked = _retry_after(error)
+    return min(2.0 ** (attempt - 1), _LONGEST_WAIT) if asked is None else asked
+
+
+def _retry_after(error: BaseException) -> float | None:
     headers: Any = getattr(getattr(error, "response", None), "headers", None) or {}
     asked = str(headers.get("retry-after") or headers.get("Retry-After") or "")
     try:
         seconds = float(asked)
     except ValueError:
-        seconds = _until(asked, str(headers.get("date") or headers.get("Date") or "")) or 2.0 ** (attempt - 1)
-    return min(max(seconds, 0.0), _LONGEST_WAIT)
+        seconds = _until(asked, str(headers.get("date") or headers.get("Date") or "")) or math.nan
+    return None if math.isnan(seconds) else min(max(seconds, 0.0), _LONGEST_WAIT)
 
 
 def _until(date: str, now: str) -> float | None:

@@ -68,12 +68,14 @@ class Usage:
         input_tokens: Tokens sent.
         output_tokens: Tokens received.
         usd: Their price in US dollars; 0 for a model that costs nothing.
+        rollouts: Runs of the graph that were begun, in which the calls were made.
     """
 
     calls: int = 0
     input_tokens: int = 0
     output_tokens: int = 0
     usd: float = 0.0
+    rollouts: int = 0
 
     def __add__(self, other: Usage) -> Usage:
         return Usage(
@@ -81,6 +83,7 @@ class Usage:
             self.input_tokens + other.input_tokens,
             self.output_tokens + other.output_tokens,
             self.usd + other.usd,
+            self.rollouts + other.rollouts,
         )
 
 

@@ -2,6 +2,8 @@
 
 import json
 from collections import Counter
+from dataclasses import replace
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -160,3 +162,101 @@ def test_the_words_of_the_refusals():
 def test_fractions_are_three_shares(fractions):
     with pytest.raises(DataError, match="three positive shares"):
         split([Example(str(at), at) for at in range(9)], seed=0, fractions=fractions)
+
+
+# Groups
+
+
+@st.composite
+def grouped(draw):
+    """Examples of which some share inputs, some a group, and some both: chains of these must not be cut either."""
+    count = draw(st.integers(3, 30))
+    group = st.none() | st.just("") | st.integers(0, 6) | st.sampled_from(["0", "a", "b"])
+    rows = draw(st.lists(st.tuples(st.integers(0, 25), group), min_size=count, max_size=count))
+    lone = [(100 + at, None) for at in range(3)]  # enough for a split each
+    rows = draw(st.permutations([*rows, *lone]))
+    return [
+        Example(f"{at:02}", given, None, {} if name is None else {"group": name})
+        for at, (given, name) in enumerate(rows)
+    ]
+
+
+def sides(splits, key):
+    where = {}
+    for name, part in zip("abc", parts(splits), strict=True):
+        for example in part:
+            if (found := key(example)) not in (None, ""):
+                where.setdefault((type(found), found), set()).add(name)
+    return where
+
+
+@given(grouped(), st.integers())
+def test_no_group_is_on_two_sides(examples, seed):
+    splits = split(examples, seed=seed)
+    assert all(len(names) == 1 for names in sides(splits, lambda example: example.metadata.get("group")).values())
+    assert all(len(names) == 1 for names in sides(splits, lambda example: example.inputs).values())
+    assert sorted(example.id for part in parts(splits) for example in part) == [each.id for each in examples]
+
+
+@given(grouped(), st.integers(), st.randoms())
+def test_with_groups_the_order_of_examples_does_not_matter_either(examples, seed, chance):
+    others = list(examples)
+    chance.shuffle(others)
+    assert [set(part) for part in ids(split(examples, seed=seed))] == [
+        set(part) for part in ids(split(others, seed=seed))
+    ]
+
+
+@given(grouped(), st.lists(st.sampled_from(["train", "val", "test"]), min_size=33, max_size=33))
+def test_no_group_is_declared_on_two_sides(examples, names):
+    said = [
+        replace(each, metadata={**each.metadata, "split": name}) for each, name in zip(examples, names, strict=False)
+    ]
+    try:
+        splits = split(said, seed=0)
+    except DataError:
+        return
+    assert all(len(found) == 1 for found in sides(splits, lambda example: example.metadata.get("group")).values())
+
+
+def test_fractions_are_counted_in_groups():
+    examples = [Example(f"{at:02}", at, None, {"group": at // 4}) for at in range(40)]
+    assert [len(part) for part in parts(split(examples, seed=0))] == [16, 12, 12]
+
+
+def test_a_chain_of_groups_and_inputs_stays_together():
+    one: dict[str, Any] = {"group": "one"}
+    two: dict[str, Any] = {"group": "two"}
+    chain = [
+        Example("1", "x", None, one),
+        Example("2", "y", None, one),
+        Example("3", "y", None, two),
+        Example("4", "z", None, two),
+    ]
+    splits = split([*chain, *(Example(f"lone {at}", at) for at in range(6))], seed=0)
+    assert any({"1", "2", "3", "4"} <= set(part) for part in ids(splits))
+
+
+def test_the_words_of_what_is_refused_about_groups():
+    def of(*rows):
+        return [Example(str(at), at, None, metadata) for at, metadata in enumerate(rows)]
+
+    cases = {
+        "two sides": of({"split": "train", "group": "a"}, {"split": "val"}, {"split": "test", "group": "a"}),
+        "no group": of({"group": ["a"]}, {}, {}),
+        "a bool": of({"group": True}, {}, {}),
+        "too few": of({"group": "a"}, {"group": "a"}, {"group": "b"}, {"group": "b"}),
+    }
+    words = {}
+    for name, examples in cases.items():
+        with pytest.raises(DataError) as caught:
+            split(examples, seed=0)
+        words[name] = str(caught.value)
+    assert words == snapshot(
+        {
+            "two sides": "the examples '0' and '2' are of the group 'a', and say the splits train and test; a group is on one side, so correct its splits, or give the two parts groups of their own",
+            "no group": "the example '0' has the group ['a']; a group is a text or a whole number, and says which examples share a split",
+            "a bool": "the example '0' has the group True; a group is a text or a whole number, and says which examples share a split",
+            "too few": "no example is left for validation: of 4 examples with 2 groups, at least 3 are needed, one for each of train, validation and test. Examples with the same group or inputs count once",
+        }
+    )

@@ -332,7 +332,7 @@ def test_a_budget_that_does_not_pay_for_one_evaluation(budget, message):
 @pytest.mark.parametrize(
     ("budget", "words"),
     [
-        (Budget(tokens=20_000), "20,000 tokens"),
+        (Budget(tokens=10_000), "10,000 tokens"),
         (Budget(tokens=100), "100 tokens"),
         (Budget(usd=0.02), r"\$0\.02"),
     ],

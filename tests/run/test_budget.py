@@ -13,8 +13,9 @@ from inline_snapshot import snapshot
 from pydantic import TypeAdapter
 
 from textgrad_lg.errors import BudgetError, BudgetExhausted, UnknownPrice
-from textgrad_lg.run.budget import Budget, Ledger, Spend
+from textgrad_lg.run.budget import Budget, Ledger, check_price
 from textgrad_lg.run.prices import Price, Prices
+from textgrad_lg.run.spend import Costs, Spend
 from textgrad_lg.types import ModelCall, Phase, Usage
 
 # Saying a price keeps these tests from importing the price list.
@@ -52,6 +53,8 @@ def ledger(budget, **options):
         ("30 minutes", Budget(seconds=1800.0)),
         ("5Minutes", Budget(seconds=300.0)),
         ("1.5 h", Budget(seconds=5400.0)),
+        ("1 rollout", Budget(rollouts=1)),
+        ("2k rollouts, $3", Budget(usd=3.0, rollouts=2000)),
         ("  $2, 30 minutes and 500 calls + 1M tokens ", Budget(2.0, 500, 1_000_000, 1800.0)),
         (None, Budget(calls=1000)),
         (Budget(usd=3), Budget(usd=3)),
@@ -74,6 +77,7 @@ def test_budgets_are_read_as_people_write_them(text, budget):
         "€2",
         "$2, $3",
         "1.5 calls",
+        "1.5 rollouts",
         "$0",
         "0 calls",
         "$1e5",
@@ -96,11 +100,11 @@ def test_the_refusal_shows_what_can_be_written():
     with pytest.raises(BudgetError) as error:
         Budget.parse("lots")
     assert str(error.value) == snapshot(
-        "budget='lots' cannot be read; write '$2', '500 calls', '200k tokens', '30 minutes', several of them as '$2, 30 minutes', or a Budget"
+        "budget='lots' cannot be read; write '$2', '500 calls', '200k tokens', '30 minutes', '300 rollouts', several of them as '$2, 30 minutes', or a Budget"
     )
 
 
-@pytest.mark.parametrize("name", ["usd", "calls", "tokens", "seconds"])
+@pytest.mark.parametrize("name", ["usd", "calls", "tokens", "seconds", "rollouts"])
 @pytest.mark.parametrize("value", [0, -1, math.nan, math.inf, True, "2"])
 def test_a_limit_is_a_number_above_0(name, value):
     with pytest.raises(BudgetError, match=name):
@@ -118,10 +122,10 @@ POSITIVE = st.floats(1e-9, 1e12)
 COUNTS = st.integers(1, 10**15)
 
 
-@given(st.none() | POSITIVE, st.none() | COUNTS, st.none() | COUNTS, st.none() | POSITIVE)
-def test_a_budget_prints_as_it_is_read(usd, calls, tokens, seconds):
-    if (usd, calls, tokens, seconds) != (None, None, None, None):
-        budget = Budget(usd, calls, tokens, seconds)
+@given(st.none() | POSITIVE, st.none() | COUNTS, st.none() | COUNTS, st.none() | POSITIVE, st.none() | COUNTS)
+def test_a_budget_prints_as_it_is_read(usd, calls, tokens, seconds, rollouts):
+    if (usd, calls, tokens, seconds, rollouts) != (None,) * 5:
+        budget = Budget(usd, calls, tokens, seconds, rollouts)
         assert Budget.parse(str(budget)) == budget
 
 
@@ -247,6 +251,83 @@ def test_without_a_money_limit_a_model_without_a_price_runs_and_is_named():
     assert str(book.spend) == snapshot("4 calls, 100,009 tokens, $0.01 and calls of unknown price")
 
 
+# Rollouts
+
+
+def test_rollouts_are_refused_before_they_begin_and_the_refusal_helps():
+    book = ledger("2 rollouts")
+    book.begin(Phase.ROLLOUT)
+    book.begin(Phase.VALIDATION)
+    with pytest.raises(BudgetExhausted) as error:
+        book.begin(Phase.VALIDATION)
+    assert str(error.value) == snapshot(
+        "the budget of 2 rollouts does not allow this rollout, which may cost 1 rollouts (phase validation): 2 rollouts spent; for more, raise it, as in budget='4 rollouts'"
+    )
+    # A call that belongs to one that has begun is still made.
+    book.meter(Phase.ROLLOUT).admit(call()).settle(1, 1)
+    assert book.spend.phases[Phase.ROLLOUT] == Usage(1, 1, 1, 3e-6, 1)
+    assert book.spend.total.rollouts == 2
+
+
+def test_rollouts_that_are_held_are_kept_and_no_rollout_begins_after_the_time():
+    now = [0.0]
+    book = ledger("3 rollouts, 30 seconds", clock=lambda: now[0])
+    book.hold(Phase.TEST, Usage(rollouts=2))
+    book.begin(Phase.ROLLOUT)
+    with pytest.raises(BudgetExhausted, match="2 rollouts kept for other phases"):
+        book.begin(Phase.ROLLOUT)
+    book.begin(Phase.TEST)
+    now[0] = 30.0
+    with pytest.raises(BudgetExhausted, match="30 seconds is used up"):
+        book.begin(Phase.TEST)
+    assert book.spend.total == Usage(rollouts=2)
+
+
+def test_threads_cannot_slip_past_the_rollouts():
+    book = ledger("50 rollouts")
+    with ThreadPoolExecutor(8) as pool:
+        begun = list(pool.map(lambda _: _quietly(lambda: book.begin(Phase.ROLLOUT) or True), range(200)))
+    assert begun.count(True) == 50 == book.spend.total.rollouts
+
+
+# Prices that are asked for in advance
+
+
+def test_a_price_is_asked_for_before_anything_is_spent():
+    check_price(Budget(usd=1), PRICES, "", "m")
+    check_price(Budget(calls=1), PRICES, "", "who-knows")
+    with pytest.raises(UnknownPrice, match=r"the price of 'who-knows' is not known.*prices="):
+        check_price(Budget(usd=1), PRICES, "", "who-knows")
+
+
+# What was predicted beside what was spent
+
+
+def test_costs_stand_side_by_side():
+    predicted = Spend({Phase.ROLLOUT: Usage(30, 3000, 600, 0.25, 10), Phase.PROPOSAL: Usage(2, 100, 100, 0.5)})
+    spent = Spend({Phase.ROLLOUT: Usage(12, 900, 100, 0.125, 4), Phase.JUDGE: Usage(1, 10, 10, 0.0)}, unpriced=("x",))
+    costs = Costs(predicted, spent)
+    assert str(costs) == snapshot("""\
+spent / predicted  rollouts    calls         tokens       US dollars
+rollout              4 / 10  12 / 30  1,000 / 3,600  0.1250 / 0.2500
+judge                 0 / 0    1 / 0         20 / 0  0.0000 / 0.0000
+proposal              0 / 0    0 / 2        0 / 200  0.0000 / 0.5000
+total                4 / 10  13 / 32  1,020 / 3,800  0.1250 / 0.7500
+not in the dollars, because their price is not known: x\
+""")
+    assert list(costs.phases) == [Phase.ROLLOUT, Phase.JUDGE, Phase.PROPOSAL]
+    assert costs.phases[Phase.PROPOSAL] == (Usage(2, 100, 100, 0.5), Usage())
+
+
+def test_a_prediction_without_a_price_or_none_at_all():
+    spent = Spend({Phase.ROLLOUT: Usage(1, 2, 3, 0.5, 1)})
+    unpriced = Costs(Spend({Phase.ROLLOUT: Usage(2, 2, 2)}, unpriced=("y",)), spent)
+    assert "0.5000 / ?" in str(unpriced)
+    assert str(unpriced).endswith("not known: y")
+    assert str(Costs(None, spent)) == spent.table()
+    assert Costs(None, spent).phases == {Phase.ROLLOUT: (Usage(), Usage(1, 2, 3, 0.5, 1))}
+
+
 # Holds
 
 
@@ -337,14 +418,14 @@ def test_spend_of_earlier_sessions_counts():
 
 def test_spend_as_text():
     spend = Spend(
-        {Phase.GRADIENT: Usage(2, 1500, 300, 0.0105), Phase.ROLLOUT: Usage(1200, 1_000_000, 50_000, 1.25)},
+        {Phase.GRADIENT: Usage(2, 1500, 300, 0.0105), Phase.ROLLOUT: Usage(1200, 1_000_000, 50_000, 1.25, 400)},
         unpriced=("local",),
     )
     assert spend.table() == snapshot("""\
-          calls  tokens in  tokens out  US dollars
-rollout   1,200  1,000,000      50,000      1.2500
-gradient      2      1,500         300      0.0105
-total     1,202  1,001,500      50,300      1.2605
+          rollouts  calls  tokens in  tokens out  US dollars
+rollout        400  1,200  1,000,000      50,000      1.2500
+gradient         0      2      1,500         300      0.0105
+total          400  1,202  1,001,500      50,300      1.2605
 not in the dollars, because their price is not known: local\
 """)
     assert str(Spend({Phase.TEST: Usage(2, 10, 5, 0.5)})) == "2 calls, 15 tokens, $0.50"

@@ -40,6 +40,31 @@ def test_what_is_put_is_got(journal):
     assert journal.count("rollout") == 1
 
 
+def test_notes_are_kept_all_or_none(journal):
+    journal.note(("calls", "a", 1), ("calls", "b", [2]), ("run", "spend", {"calls": 2}))
+    journal.note(("run", "spend", {"calls": 3}))
+    assert journal.items("calls") == (("a", 1), ("b", [2]))
+    assert journal.get("run", "spend") == {"calls": 3}
+    for wrong in (None, float("nan")):
+        with pytest.raises(JournalError, match="cannot keep"):
+            journal.note(("calls", "c", 1), ("calls", "d", wrong))
+    assert journal.count("calls") == 2
+
+
+def test_only_what_is_put_waits_for_the_disk(folder):
+    with Journal(folder) as journal:
+
+        def waits():
+            return journal._execute("PRAGMA synchronous")[0][0] == 2  # FULL
+
+        journal.put("step", "a", 1)
+        assert waits()
+        journal.note(("step", "b", 1))
+        assert not waits()
+        journal.put("step", "c", 1)
+        assert waits()
+
+
 def test_items_come_in_the_order_of_their_first_put(journal):
     for key in ("z", "a", "m"):
         journal.put("step", key, key)
@@ -155,7 +180,10 @@ try:
 except JournalError as error:
     sys.exit("in use" if "is in use" in str(error) else str(error))
 for at in range(journal.count("step"), 10**6):
-    journal.put("step", str(at), "x" * at)
+    if at % 2:
+        journal.put("step", str(at), "x" * at)
+    else:
+        journal.note(("step", str(at), "x" * at))
     print(at, flush=True)
 """
 
@@ -250,8 +278,9 @@ def test_a_full_disk_loses_only_what_was_not_put(folder):
     with Journal(folder) as journal:
         journal.put("a", "k", 1)
         journal._execute("PRAGMA max_page_count = 8")
-        with pytest.raises(JournalError, match=r"cannot be written: .*full.*What it holds is safe"):
-            journal.put("a", "l", "x" * 100_000)
+        for write in (lambda: journal.put("a", "l", "x" * 100_000), lambda: journal.note(("a", "l", "x" * 100_000))):
+            with pytest.raises(JournalError, match=r"cannot be written: .*full.*What it holds is safe"):
+                write()
         assert journal.items("a") == (("k", 1),)
     with Journal(folder) as journal:
         journal.put("a", "l", "x" * 100_000)

@@ -197,6 +197,8 @@ def test_settings_are_plain_values():
             "fractions": [0.4, 0.3, 0.3],
             "strategy": "auto",
             "concurrency": 8,
+            "calls_in_flight": None,
+            "repeats": 1,
             "seed": 0,
             "carry_context": False,
             "replay": True,

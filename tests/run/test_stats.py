@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from inline_snapshot import snapshot
 from scipy import stats
 
-from textgrad_lg.run.stats import Comparison, _bootstrap, _sign_flip, compare
+from textgrad_lg.example import Example
+from textgrad_lg.run.stats import Comparison, _bootstrap, _sign_flip, compare, tags_of
 
 
 def named(scores):
@@ -222,3 +224,78 @@ def test_the_interval_of_graded_scores_covers_the_truth():
         covered += low <= truth <= high
     # What 500 draws give at 95 %, and at the 94 % that a bootstrap of 50 examples really has.
     assert stats.binom.ppf(0.001, runs, 0.94) <= covered <= stats.binom.ppf(0.999, runs, 0.95)
+
+
+# By tag, and by example
+
+
+def test_what_is_a_tag():
+    def metadata(**given):
+        return Example("e", 1, None, given)
+
+    cases = [
+        {"tags": ["a", "b"]},
+        {"tag": "a"},
+        {"tag": 3, "tags": ["a", 3, "a"]},
+        {"tags": "a"},
+        {},
+        {"tags": [None, {}, ""]},
+    ]
+    assert [tags_of([metadata(**case)]).get("e") for case in cases] == [
+        ("a", "b"),
+        ("a",),
+        ("3", "a"),
+        ("a",),
+        None,
+        None,
+    ]
+
+
+def test_the_effect_by_tag_is_that_of_its_examples():
+    before, after = named([0.0] * 8 + [1.0] * 4), named([1.0] * 8 + [0.0] + [1.0] * 3)
+    tags = {f"e{at}": ("refund", "all") if at < 8 else ("all",) for at in range(12)} | {
+        "e11": ("all", "rare"),
+        "gone": ("x",),
+    }
+    found = compare(before, after, tags=tags)
+    assert [(effect.tag, effect.n) for effect in found.by_tag] == [("all", 12), ("rare", 1), ("refund", 8)]
+    every, rare, refund = found.by_tag
+    assert (every.before, every.after, every.difference) == (found.before, found.after, found.difference)
+    assert (every.low, every.high) == (found.low, found.high)
+    assert (refund.before, refund.after) == (0.0, 1.0)
+    # Three tags were looked at, so each p-value counts for less than alone: by 1 + 1/2 + 1/3 more.
+    assert refund.p_value == pytest.approx(2 / 2**8 * 3 * (1 + 1 / 2 + 1 / 3))
+    assert rare.p_value == 1.0
+    assert str(refund) == snapshot("refund: 0.00 -> 1.00, [+0.43, +1.00], p = 0.043, n = 8")
+
+
+def test_tags_change_nothing_else_and_none_are_none():
+    before, after = named([0.0, 0.5, 1.0]), named([0.5, 0.5, 0.7])
+    tagged = compare(before, after, tags={"e0": ("a",), "e1": ("a",)})
+    assert replace(tagged, by_tag=()) == compare(before, after)
+    assert compare(before, after).by_tag == ()
+    (one,) = tagged.by_tag
+    assert (one.n, one.low is None) == (2, False)
+    (alone,) = compare(before, after, tags={"e0": ("a",)}).by_tag
+    assert str(alone) == snapshot("a: 0.00 -> 0.50, p = 1, n = 1")
+
+
+def test_many_tags_of_no_effect_seldom_name_one():
+    rng = np.random.default_rng(1)
+    hits = 0
+    for _ in range(40):
+        before, after = (named(rng.integers(0, 2, 60).astype(float)) for _ in range(2))
+        tags = {f"e{at}": (f"t{at % 10}",) for at in range(60)}
+        hits += any(effect.p_value <= 0.05 for effect in compare(before, after, tags=tags).by_tag)
+    assert hits <= 4
+
+
+def test_the_table_has_a_line_for_each_example_and_what_was_lost_first():
+    assert compare(
+        {"a": 0.0, "longer name": 1.0, "c": 0.5}, {"a": 1.0, "longer name": 0.5, "c": 0.5}
+    ).table() == snapshot("""\
+example      before  after  change
+longer name    1.00   0.50   -0.50
+c              0.50   0.50   +0.00
+a              0.00   1.00   +1.00\
+""")

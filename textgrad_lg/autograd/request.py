@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from textgrad_lg.descriptions import is_description, purpose
 from textgrad_lg.errors import ModelError
 from textgrad_lg.gradient import GradientCall
-from textgrad_lg.llm import ask, model_name
+from textgrad_lg.llm import Form, ask, model_name
 from textgrad_lg.site import Site
 from textgrad_lg.templates import clip, fence, tokens_in
 from textgrad_lg.types import JSON
@@ -61,7 +61,7 @@ class Criticism(BaseModel):
     feedback: str = Field(description="One to three sentences; empty if the text is not at fault.")
 
 
-class CallFeedback(BaseModel):
+class CallFeedback(Form):
     """Feedback on one model call, split by what could have been better."""
 
     model_config = ConfigDict(extra="ignore")
@@ -70,7 +70,7 @@ class CallFeedback(BaseModel):
     about_inputs: list[Criticism] = Field(description="What the call should have been given instead (V1, V2, ...).")
 
 
-class Feedback(BaseModel):
+class Feedback(Form):
     """Feedback on the texts shown."""
 
     model_config = ConfigDict(extra="ignore")

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
 
-from textgrad_lg.errors import BudgetExhausted, DataError, EvaluatorError
+from textgrad_lg.errors import BudgetExhausted, DataError, EvaluatorError, ModelError
 from textgrad_lg.evals.call import BoundEvaluator, Case, Evaluator, evaluators_of
 from textgrad_lg.evals.data import Data, load
 from textgrad_lg.evals.interop import OUTPUT
@@ -95,6 +96,18 @@ class Evals:
     def names(self) -> tuple[str, ...]:
         """The names of the evaluators, in order: the keys of Scores whose evaluator chose none."""
         return tuple(evaluator.name for evaluator in self._evaluators)
+
+    @property
+    def judges(self) -> tuple[BaseChatModel | None, ...]:
+        """A model for each evaluator that takes one: its own, as far as it has one that can be used; None for the critic."""
+        found: list[BaseChatModel | None] = []
+        for evaluator in self._evaluators:
+            if evaluator.takes_model:
+                own = None
+                with suppress(ModelError):
+                    own = evaluator.model
+                found.append(own)
+        return tuple(found)
 
     async def score(
         self,

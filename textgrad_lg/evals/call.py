@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import functools
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Generator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, cast, get_args, runtime_checkable
 
@@ -67,6 +69,35 @@ _OPEN = ("inputs", "outputs", "reference_outputs")
 """What an evaluator that takes any keyword, and names none, is given."""
 
 
+class Limit(Protocol):
+    """How evaluators are called, where they may not take as long as they like."""
+
+    async def within(self, call: Callable[[], Awaitable[Any]]) -> Any:
+        """What `call` gives.
+
+        Raises:
+            TimeoutError: It took too long.
+        """
+        ...
+
+    async def in_thread(self, call: Callable[..., Any], *arguments: Any) -> Any:
+        """What blocking code gives, run in a thread and in this context."""
+        ...
+
+
+_LIMIT: ContextVar[Limit | None] = ContextVar("textgrad_lg_evaluators", default=None)
+
+
+@contextmanager
+def limited(limit: Limit | None) -> Generator[None]:
+    """Have evaluators called by a Limit inside the block; None for as long as they take."""
+    token = _LIMIT.set(limit)
+    try:
+        yield
+    finally:
+        _LIMIT.reset(token)
+
+
 class BoundEvaluator:
     """An evaluator whose arguments are known.
 
@@ -99,13 +130,36 @@ class BoundEvaluator:
 
     async def __call__(self, case: Case) -> Any:
         """Call the evaluator. What it raises is raised; one that is not async runs in a thread, in this context."""
+        limit = _LIMIT.get()
+        if limit is None:
+            return await self._made(case, asyncio.to_thread)
+        return await limit.within(lambda: self._made(case, limit.in_thread))
+
+    async def _made(self, case: Case, in_thread: Callable[..., Awaitable[Any]]) -> Any:
         positional = [make(case) for make in self._positional]
         keywords = {name: make(case) for name, make in self._keywords.items()}
         if inspect.iscoroutinefunction(self._call):
             return await self._call(*positional, **keywords)
         # An object whose `__call__` is async comes this way too: it returns what is awaited here.
-        returned = await asyncio.to_thread(_in_thread, self._call, positional, keywords)
+        returned = await in_thread(_in_thread, self._call, positional, keywords)
         return await returned if inspect.isawaitable(returned) else returned
+
+    @property
+    def takes_model(self) -> bool:
+        """Whether it asks for the run's critic."""
+        return _ARGUMENTS["model"] in (*self._positional, *self._keywords.values())
+
+    @property
+    def model(self) -> BaseChatModel | None:
+        """The model of its own that it asks instead, as a `TextLoss` may have.
+
+        Raises:
+            ModelError: No model could be made of the name that it was given.
+        """
+        from langchain_core.language_models import BaseChatModel
+
+        own = getattr(self._call, "model", None)
+        return own if isinstance(own, BaseChatModel) else None
 
     def _bind(self) -> None:
         bound = _bound(self._call)

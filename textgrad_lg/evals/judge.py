@@ -5,11 +5,11 @@ from __future__ import annotations
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, Field
+from pydantic import Field
 
 from textgrad_lg.errors import EvaluatorError
 from textgrad_lg.evals.text import as_text
-from textgrad_lg.llm import ask, resolve_model
+from textgrad_lg.llm import Form, ask, resolve_model
 from textgrad_lg.templates import fence, fill
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ _TOKENS = 4_000
 """Cap of each part of the request: inputs, output and reference."""
 
 
-class Judgement(BaseModel):
+class Judgement(Form):
     """The judgement of one output."""
 
     # In this order: a model that writes its reasons first judges by them.

@@ -15,9 +15,12 @@ from textgrad_lg.types import JSON
 SPLITS = {"train": "train", "validation": "validation", "val": "validation", "test": "test"}
 """The names that `metadata["split"]` may have, and the split that each means."""
 
+GROUP = "group"
+"""The key of `metadata` that says which examples belong together; they share a split."""
+
 _NAMES = ("train", "validation", "test")
 _STRATUM = 3
-"""Labels are kept in proportion where there are, on average, at least this many inputs a label: one for each split."""
+"""Labels are kept in proportion where there are, on average, at least this many groups a label: one for each split."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,39 +45,77 @@ def split(examples: Sequence[Example], *, seed: int, fractions: tuple[float, flo
     must. Else they are shuffled with `seed`; where `reference_outputs` has few distinct values, each split gets its share
     of each. The same examples and seed give the same splits, whatever the order of the examples or of keys in dicts.
 
-    Examples with the same inputs always share a split: else the test would hold what was learnt. Where their declared
-    splits differ, they go to the first of train, validation, test.
+    Examples with the same inputs always share a split, and so do those of one group (`metadata["group"]`: a customer, a
+    document, a conversation): else the test would hold what was learnt. Where their declared splits differ, examples with
+    the same inputs go to the first of train, validation, test; for a group that is refused, as one of the two is a mistake.
 
     Args:
         examples: The examples, with unique ids.
         seed: All chance comes from it.
-        fractions: The shares of train, validation and test, counted in distinct inputs; their sum is 1.
+        fractions: The shares of train, validation and test, counted in groups; an example that shares neither group nor
+            inputs with another is one by itself. Their sum is 1.
 
     Raises:
-        DataError: A split would be empty, or the examples do not all say theirs.
+        DataError: A split would be empty, the examples do not all say theirs, or a group is declared on two sides.
     """
     if len(fractions) != len(_NAMES) or min(fractions) <= 0 or not math.isclose(sum(fractions), 1.0, abs_tol=1e-6):
         raise DataError(f"the fractions are {fractions}; three positive shares that add up to 1 are wanted")
-    groups = _same_inputs(examples)
+    groups = _inseparable(examples)
     declared = any("split" in example.metadata for example in examples)
     parts = _declared(groups) if declared else _drawn(groups, seed, fractions)
     found = [{example.id for group in part for example in group} for part in parts]
     if not all(found):
         empty = ", ".join(name for name, ids in zip(_NAMES, found, strict=True) if not ids)
+        grouped = any(GROUP in example.metadata for example in examples)
+        kinds, same = ("groups", "group or inputs") if grouped else ("different inputs", "inputs")
         raise DataError(
-            f"no example is left for {empty}: of {len(examples)} examples with {len(groups)} different inputs, at least "
-            f"{len(_NAMES)} are needed, one for each of train, validation and test. Examples with the same inputs count "
+            f"no example is left for {empty}: of {len(examples)} examples with {len(groups)} {kinds}, at least "
+            f"{len(_NAMES)} are needed, one for each of train, validation and test. Examples with the same {same} count "
             "once" + ("; give each split an example of its own" if declared else "")
         )
     return Splits(*(tuple(example for example in examples if example.id in ids) for ids in found))
 
 
-def _same_inputs(examples: Sequence[Example]) -> list[list[Example]]:
-    """The examples in groups of the same inputs, ordered by id: not by their order in the data."""
-    groups: dict[str, list[Example]] = {}
-    for example in sorted(examples, key=lambda example: example.id):
-        groups.setdefault(_canonical(example.inputs), []).append(example)
-    return list(groups.values())
+def _inseparable(examples: Sequence[Example]) -> list[list[Example]]:
+    """The examples in sets that may not be divided, ordered by id: not by their order in the data.
+
+    Two examples belong together if they share their inputs or their group, or if a chain of such pairs leads from one to
+    the other.
+    """
+    ordered = sorted(examples, key=lambda example: example.id)
+    first: dict[tuple[str, str], int] = {}
+    above = list(range(len(ordered)))
+
+    def root(at: int) -> int:
+        while above[at] != at:
+            above[at] = at = above[above[at]]
+        return at
+
+    for at, example in enumerate(ordered):
+        group = _group(example)
+        for key in (
+            ("inputs", _canonical(example.inputs)),
+            *([(GROUP, _canonical(group))] if group is not None else []),
+        ):
+            one, other = sorted((root(first.setdefault(key, at)), root(at)))
+            above[other] = one  # the smaller stays on top, so that sets are in the order of their first ids
+    sets: dict[int, list[Example]] = {}
+    for at, example in enumerate(ordered):
+        sets.setdefault(root(at), []).append(example)
+    return list(sets.values())
+
+
+def _group(example: Example) -> str | int | None:
+    """The group of an example; None where it has none."""
+    found = example.metadata.get(GROUP)
+    if found is None or found == "":
+        return None
+    if isinstance(found, bool) or not isinstance(found, str | int):
+        raise DataError(
+            f"the example {example.id!r} has the group {found!r}; a group is a text or a whole number, and says which "
+            "examples share a split"
+        )
+    return found
 
 
 def _declared(groups: Iterable[list[Example]]) -> list[list[list[Example]]]:
@@ -87,8 +128,24 @@ def _declared(groups: Iterable[list[Example]]) -> list[list[list[Example]]]:
                 raise DataError(
                     f"the example {example.id!r} {said}; give each example one of {', '.join(SPLITS)}, or none any"
                 )
+        _one_side(group)
         parts[min(_NAMES.index(SPLITS[str(example.metadata["split"])]) for example in group)].append(group)
     return parts
+
+
+def _one_side(examples: Sequence[Example]) -> None:
+    """Refuse a group that is declared on two sides."""
+    said: dict[str | int, tuple[str, str]] = {}
+    for example in examples:
+        group, name = _group(example), SPLITS[str(example.metadata["split"])]
+        if group is None:
+            continue
+        other, side = said.setdefault(group, (example.id, name))
+        if side != name:
+            raise DataError(
+                f"the examples {other!r} and {example.id!r} are of the group {group!r}, and say the splits {side} and "
+                f"{name}; a group is on one side, so correct its splits, or give the two parts groups of their own"
+            )
 
 
 def _drawn(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import threading
 from collections.abc import Generator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Self
@@ -16,12 +18,15 @@ from langchain_core.outputs import Generation
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
+from textgrad_lg.llm import asked_too_much
+from textgrad_lg.overlay.attempts import Admission, Attempts, Hears, Senders, hides_retries
+from textgrad_lg.overlay.limits import Place
 from textgrad_lg.overlay.rewrite import rewrite
-from textgrad_lg.overlay.scope import Recall, current, surroundings
+from textgrad_lg.overlay.scope import Recall, Scope, current, surroundings
 from textgrad_lg.overlay.settings import lay
 from textgrad_lg.overlay.tools import rewrite_options
 from textgrad_lg.site import call_path
-from textgrad_lg.types import Meter, ModelCall, Ticket
+from textgrad_lg.types import Meter, ModelCall
 
 _SENT_AS_JSON = ("tools", "functions", "response_format", "output_config", "output_format", "response_json_schema")
 _LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
@@ -30,7 +35,8 @@ _LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 class Call:
     """One call of a chat model's method, with one prompt or several; each prompt is a call to the meter.
 
-    As a context manager it makes sure that every ticket is settled, however the call ends.
+    `enter` or `aenter` comes before the call is made. As a context manager it makes sure that every ticket is settled and
+    the place left, however the call ends.
 
     Attributes:
         model: The model that is called.
@@ -45,22 +51,100 @@ class Call:
         model: BaseChatModel,
         prompts: list[list[BaseMessage]],
         made: Sequence[BaseMessage],
-        tickets: list[Ticket | None],
+        scope: Scope,
         recall: Recall | None = None,
         *,
+        request: tuple[list[str] | None, Mapping[str, Any]] = (None, {}),
         told: Mapping[str, str] | None = None,
+        inside: bool = False,
     ) -> None:
         self.model, self.prompts, self.made = model, prompts, made
         self.told: Mapping[str, str] = told or {}
         self.answering = model if recall is None else recall.model
-        self._tickets, self._recall = tickets, recall
+        self._scope, self._recall, self._inside = scope, recall, inside
+        self._request = request
+        self._tickets: list[Admission | None] = []
+        self.attempts: Attempts | None = None
+        self._place: Place | None = None
+        self._entered = self._lent = False
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.abandon()
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        self.abandon(error)
+        refused = self.refused
+        if error is not None and refused is not None and error is not refused:
+            raise refused from None
+
+    @property
+    def refused(self) -> BaseException | None:
+        """Why an attempt of its client was not let through, whatever the client and LangChain have made of that."""
+        return None if self.attempts is None else self.attempts.refused
+
+    def enter(self, *, whole: bool = True) -> None:
+        """Wait until the call may be made, and have it admitted; does nothing the second time.
+
+        Args:
+            whole: Whether the reply comes in one piece. A stream's end is up to whoever reads it, and nobody waits for it.
+
+        Raises:
+            BudgetExhausted: The meter refused it.
+        """
+        # A thread whose event loop it would hold up cannot wait: what it waits for may need that loop.
+        for future in self._entering(whole, wait=asyncio._get_running_loop() is None):  # noqa: SLF001
+            future.result()
+
+    async def aenter(self, *, whole: bool = True) -> None:
+        """As `enter`, without holding up the event loop."""
+        for future in self._entering(whole, wait=True):
+            await asyncio.wrap_future(future)
+
+    def _entering(self, whole: bool, *, wait: bool) -> Generator[Future[Any]]:
+        """Gives what is to be waited for, one after another."""
+        if self._entered:
+            return
+        self._entered = True
+        scope, recall = self._scope, self._recall
+        limits, meter = scope.limits, scope.meter
+        if isinstance(meter, Hears):
+            meter.entered(self)
+        # What is made inside a call, or while its stream is being read, must wait for nothing: others wait for that call.
+        wait = wait and not self._inside and not (limits is not None and limits.is_lent(meter))
+        if recall is not None:
+            if whole and wait and scope.flight is not None:
+                while (under_way := recall.join(scope.flight)) is not None:
+                    yield under_way
+                self.answering = recall.model
+            if recall.known and all(recall.known):
+                return
+        if limits is None and meter is None:
+            return
+        stop, options = self._request
+        # LangChain documents this method as the one that providers override to name themselves.
+        params = self.model._get_ls_params(stop=stop, **options)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+        known = () if recall is None else recall.known
+        if limits is not None and not self._inside:
+            name = params.get("ls_provider"), params.get("ls_model_name") or type(self.model).__qualname__
+            self._place = limits.of(name).ask(len(self.prompts) - sum(known), at_once=not wait)
+            if self._place.future is not None:
+                yield self._place.future
+        if meter is not None:
+            self._tickets = _admit(meter, self.model, self.prompts, params, options, known=known)
+            self.attempts = Attempts([ticket for ticket in self._tickets if ticket is not None])
+
+    def lend(self) -> None:
+        """Its stream is handed to whoever reads it."""
+        if self._scope.limits is not None and self._place is not None and not self._lent:
+            self._lent = True
+            self._scope.limits.lend(self._scope.meter)
+
+    def take_back(self) -> None:
+        """Its stream goes on."""
+        if self._lent and self._scope.limits is not None:
+            self._lent = False
+            self._scope.limits.take_back(self._scope.meter)
 
     @contextmanager
     def step(self) -> Generator[None]:
@@ -90,6 +174,7 @@ class Call:
             usage = usages[at] if at < len(usages) else None
             if ticket is not None:
                 _settle(ticket, usage)
+        self._leave(well=True)
 
     @property
     def remembered(self) -> bool:
@@ -106,13 +191,34 @@ class Call:
         if self._recall is not None:
             self._recall.drop()
 
-    def abandon(self) -> None:
+    def abandon(self, error: BaseException | None = None) -> None:
         """Settle what is not settled yet: the call failed, or nobody read it to its end."""
+        if error is not None:
+            for ticket in self._tickets:
+                if ticket is not None:
+                    ticket.failed(error)
+            refused, after = asked_too_much(error)
+            self._leave(refused=refused, after=after)
         self.settle(())
         self.forget()
 
+    def _leave(self, *, well: bool = False, refused: bool = False, after: float | None = None) -> None:
+        self.take_back()
+        place = self._place
+        if place is not None:
+            place.leave(well=well, refused=refused, after=after)
+
 
 _IN_CALL: ContextVar[Call | None] = ContextVar("textgrad_lg_call", default=None)
+
+
+def _attempts() -> Attempts | None:
+    call = _IN_CALL.get()
+    return None if call is None else call.attempts
+
+
+SENDERS = Senders(_attempts)
+"""Watches the requests of this process that are made in metered calls; as `chatmodel.WRAPPERS`, back to nothing in the end."""
 
 
 def open_call(
@@ -122,7 +228,7 @@ def open_call(
     stop: list[str] | None,
     options: Mapping[str, Any],
 ) -> tuple[Call, Mapping[str, Any]] | None:
-    """Rewrite, report and admit a call that is about to be made.
+    """Rewrite, report and look up a call that is about to be made; `Call.enter` then has it admitted.
 
     Args:
         model: The model.
@@ -136,9 +242,6 @@ def open_call(
         The call, and the keyword arguments to make it with; None where no overlay is in force. A call that only fell back
         from one method to another (`stream` to `generate`) gets the enclosing Call again: it is rewritten and admitted
         already, and whoever learns first what it used settles it.
-
-    Raises:
-        BudgetExhausted: The meter refused it.
     """
     scope = current()
     if scope is None:
@@ -163,15 +266,9 @@ def open_call(
     if outer is not None:
         outer.forget()
     recall = None if scope.memory is None else scope.memory.recall(model, prompts, stop, options, place)
-    known = () if recall is None else recall.known
-    try:
-        tickets = [] if scope.meter is None else _admit(scope.meter, model, prompts, stop, options, known=known)
-    except BaseException:
-        if recall is not None:
-            recall.drop()
-        raise
     made = [*made, *(message for messages in prompts for message in messages)]
-    return Call(model, prompts, made, tickets, recall, told=told), options
+    inside = outer is not None
+    return Call(model, prompts, made, scope, recall, request=(stop, options), told=told, inside=inside), options
 
 
 def usage_of(generations: Sequence[Generation]) -> UsageMetadata | None:
@@ -195,20 +292,20 @@ def _admit(
     meter: Meter,
     model: BaseChatModel,
     prompts: Sequence[Sequence[BaseMessage]],
-    stop: list[str] | None,
+    params: Mapping[str, Any],
     options: Mapping[str, Any],
     *,
     known: Sequence[bool],
-) -> list[Ticket | None]:
-    # LangChain documents this method as the one that providers override to name themselves.
-    params = model._get_ls_params(stop=stop, **options)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+) -> list[Admission | None]:
     limits = (value for name in _LIMITS if isinstance(value := options.get(name), int))
     limit = next(limits, params.get("ls_max_tokens"))
     choices = options.get("n") or getattr(model, "n", None)
     if limit is not None and isinstance(choices, int):
         limit *= choices
     extra = sum(len(json.dumps(options[name], default=str)) for name in _SENT_AS_JSON if options.get(name))
-    tickets: list[Ticket | None] = []
+    tickets: list[Admission | None] = []
+    hides = hides_retries(model)
+    SENDERS.look()
     try:
         for at, messages in enumerate(prompts):
             if known and known[at]:
@@ -216,8 +313,10 @@ def _admit(
                 continue
             size = extra + sum(_size(message) for message in messages)
             tickets.append(
-                meter.admit(
-                    ModelCall(params.get("ls_provider", ""), params.get("ls_model_name", ""), -(-size // 3), limit)
+                Admission(
+                    meter,
+                    ModelCall(params.get("ls_provider", ""), params.get("ls_model_name", ""), -(-size // 3), limit),
+                    hides=hides,
                 )
             )
     except BaseException:
@@ -234,7 +333,7 @@ def _size(message: BaseMessage) -> int:
     return len(message.text) + (len(json.dumps(calls, default=str)) if calls else 0)
 
 
-def _settle(ticket: Ticket, usage: UsageMetadata | None) -> None:
+def _settle(ticket: Admission, usage: UsageMetadata | None) -> None:
     if usage is None:
         ticket.settle(None, None)
     else:

@@ -86,9 +86,13 @@ def _generate(original: _Method) -> _Method:
         if opened is None:
             return original(self, messages, stop, *args, metadata=metadata, **kwargs)
         call, options = opened
-        with call, call.step():
-            result = original(call.answering, call.prompts, stop, *args, metadata=call.metadata(metadata), **options)
-            return _settled(call, result)
+        with call:
+            call.enter()
+            with call.step():
+                result = original(
+                    call.answering, call.prompts, stop, *args, metadata=call.metadata(metadata), **options
+                )
+                return _settled(call, result)
 
     return generate
 
@@ -107,11 +111,13 @@ def _agenerate(original: _Method) -> _Method:
         if opened is None:
             return await original(self, messages, stop, *args, metadata=metadata, **kwargs)
         call, options = opened
-        with call, call.step():
-            result = await original(
-                call.answering, call.prompts, stop, *args, metadata=call.metadata(metadata), **options
-            )
-            return _settled(call, result)
+        with call:
+            await call.aenter()
+            with call.step():
+                result = await original(
+                    call.answering, call.prompts, stop, *args, metadata=call.metadata(metadata), **options
+                )
+                return _settled(call, result)
 
     return agenerate
 
@@ -132,17 +138,21 @@ def _stream(original: _Method) -> _Method:
             return
         call, options = opened
         heard = _Heard(call)
-        items = cast(
-            "_Chunks", original(call.answering, call.prompts[0], call.configured(config), stop=stop, **options)
-        )
-        with call, closing(items):
-            while True:
-                with call.step():
-                    chunk = next(items, _END)
-                if chunk is _END:
-                    break
-                heard.add(chunk)
-                yield chunk
+        with call:
+            call.enter(whole=False)
+            items = cast(
+                "_Chunks", original(call.answering, call.prompts[0], call.configured(config), stop=stop, **options)
+            )
+            with closing(items):
+                while True:
+                    with call.step():
+                        chunk = next(items, _END)
+                    if chunk is _END:
+                        break
+                    heard.add(chunk)
+                    call.lend()
+                    yield chunk
+                    call.take_back()
             heard.end()
 
     return stream
@@ -167,6 +177,7 @@ def _astream(original: _Method) -> _Method:
         call, options = opened
         heard = _Heard(call)
         with call:
+            await call.aenter(whole=False)
             items = cast(
                 "_AsyncChunks", original(call.answering, call.prompts[0], call.configured(config), stop=stop, **options)
             )
@@ -177,7 +188,9 @@ def _astream(original: _Method) -> _Method:
                     if chunk is _END:
                         break
                     heard.add(chunk)
+                    call.lend()
                     yield chunk
+                    call.take_back()
             heard.end()
 
     return astream
@@ -198,6 +211,7 @@ def _stream_v3(original: _Method) -> _Method:
             return original(self, input, config, stop=stop, **kwargs)
         call, options = opened
         with _until_watched(call) as watch:
+            call.enter(whole=False)
             return watch(original(call.answering, call.prompts[0], call.configured(config), stop=stop, **options))
 
     return stream_v3
@@ -218,6 +232,7 @@ def _astream_v3(original: _Method) -> _Method:
             return await original(self, input, config, stop=stop, **kwargs)
         call, options = opened
         with _until_watched(call) as watch:
+            await call.aenter(whole=False)
             return watch(await original(call.answering, call.prompts[0], call.configured(config), stop=stop, **options))
 
     return astream_v3
@@ -272,8 +287,8 @@ def _until_watched(call: Call) -> Generator[Callable[[Any], Any]]:
     """Settle `call` if its stream could not be made; the stream does it from then on."""
     try:
         yield functools.partial(_watch, call)
-    except BaseException:
-        call.abandon()
+    except BaseException as error:
+        call.abandon(error)
         raise
 
 
@@ -283,6 +298,7 @@ def _watch(call: Call, stream: Any) -> Any:
     `dispatch` and `fail` are the two public doors through which the stream's driver tells it how the call goes.
     """
     dispatch, fail = stream.dispatch, stream.fail
+    call.lend()  # from now on it goes on only as its reader wants
 
     def watched_dispatch(event: Any) -> None:
         dispatch(event)
@@ -293,12 +309,34 @@ def _watch(call: Call, stream: Any) -> Any:
                 call.keep([[ChatGeneration(message=message)]])
 
     def watched_fail(error: BaseException) -> None:
-        call.abandon()
-        fail(error)
+        call.abandon(error)
+        fail(call.refused or error)
 
     stream.dispatch, stream.fail = watched_dispatch, watched_fail
+    _mark_requests(call, stream)
     weakref.finalize(stream, call.abandon).atexit = False
     return stream
+
+
+def _mark_requests(call: Call, stream: Any) -> None:
+    """Have the requests of a v3 stream made as part of its call: they are made when somebody reads, in that context."""
+    start: Any = getattr(stream, "_ensure_started", None)
+    more: Any = getattr(stream, "_request_more", None)
+
+    async def started() -> None:
+        with call.step():  # in whose context the task is made that sends
+            await start()
+
+    def pumped() -> bool:
+        with call.step():
+            return more()
+
+    # Both attributes are LangChain's own affair: without them the stream goes on as it is, and its retries are not seen.
+    if type(stream).__name__.startswith("Async"):
+        if start is not None:
+            stream.set_start(started)
+    elif more is not None:
+        stream.bind_pump(pumped)
 
 
 WRAPPERS = Wrappers(

@@ -8,6 +8,7 @@ from typing import Any, TypeVar, cast
 
 from langchain_core.language_models import BaseChatModel
 
+from textgrad_lg.overlay.limits import Limits
 from textgrad_lg.overlay.retriever import patched
 from textgrad_lg.overlay.rewrite import Replacement, Texts, check
 from textgrad_lg.overlay.scope import Memory, Scope, current, in_force
@@ -28,6 +29,8 @@ def overlay(
     seen: Callable[[BaseChatModel], None] | None = None,
     memory: Memory | None = None,
     watch: Watch | None = None,
+    limits: Limits | None = None,
+    flight: Any = None,
 ) -> Generator[None]:
     """Lay texts over every graph that runs in this context, and meter its model calls.
 
@@ -42,6 +45,8 @@ def overlay(
         seen: Called with the model of every call, before it is made.
         memory: Answers the calls whose reply it knows; they are neither made nor metered. See `textgrad_lg.replay`.
         watch: The settings that callbacks are told of.
+        limits: Where each call waits for its place, before it is admitted.
+        flight: Handed to the memory, which tells by it which calls under way are the same; these are made once.
 
     Raises:
         TemplateError: A new text needs a slot value that the old text does not give.
@@ -55,6 +60,8 @@ def overlay(
         around.seen if seen is None else seen,
         around.memory if memory is None else memory,
         around.watch if watch is None else watch,
+        around.limits if limits is None else limits,
+        around.flight if flight is None else flight,
     )
     with patched(scope), in_force(scope):
         yield

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
+from textgrad_lg.overlay.call import SENDERS
 from textgrad_lg.overlay.chatmodel import WRAPPERS, Wrappers
 from textgrad_lg.overlay.scope import Scope, current, surroundings
 from textgrad_lg.overlay.settings import IGNORED, UNKNOWN, Found, plain, reads, settle
@@ -30,7 +31,7 @@ _COMMON = ("k", "fetch_k", "lambda_mult", "score_threshold")
 @contextmanager
 def patched(scope: Scope) -> Generator[None]:
     """Have the patches on that a Scope needs."""
-    with WRAPPERS.on():
+    with WRAPPERS.on(), SENDERS.on():
         if not scope.sets:
             yield
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from langchain_core.messages import BaseMessage
 from langchain_core.outputs import Generation
 from langchain_core.runnables.config import ensure_config
 
+from textgrad_lg.overlay.limits import Limits
 from textgrad_lg.overlay.rewrite import Texts
 from textgrad_lg.overlay.settings import Watch, any_setting
 from textgrad_lg.types import Meter
@@ -29,6 +31,13 @@ class Recall(Protocol):
     @property
     def known(self) -> Sequence[bool]:
         """For each prompt, whether its reply is known, so that no call is made for it."""
+        ...
+
+    def join(self, flight: Any) -> Future[Any] | None:
+        """What to wait for, where the same call is under way elsewhere, and then to ask again; None where it is to be made.
+
+        Afterwards `model` and `known` say what came of it.
+        """
         ...
 
     def keep(self, replies: Sequence[Sequence[Generation]], output: Mapping[str, Any] | None) -> None:
@@ -65,6 +74,8 @@ class Scope:
         seen: Told the model of each call; None where nobody asks.
         memory: Asked before each call, told after it; None where nothing is remembered.
         watch: The settings that callbacks are told of; None where nobody asks.
+        limits: Where each call waits for its place; None where none does.
+        flight: Which calls under way are the same, for the memory's `join`; None where each is made.
     """
 
     texts: Texts
@@ -72,6 +83,8 @@ class Scope:
     seen: Callable[[BaseChatModel], None] | None = None
     memory: Memory | None = None
     watch: Watch | None = None
+    limits: Limits | None = None
+    flight: Any = None
 
     @property
     def sets(self) -> bool:

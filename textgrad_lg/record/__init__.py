@@ -3,7 +3,7 @@
 from textgrad_lg.record.discover import Discovery, discover
 from textgrad_lg.record.held import StaticText, Tool
 from textgrad_lg.record.recorder import Recording, record
-from textgrad_lg.record.static import static_texts, static_tools
+from textgrad_lg.record.static import static_models, static_texts, static_tools
 
 __all__ = [
     "Discovery",
@@ -12,6 +12,7 @@ __all__ = [
     "Tool",
     "discover",
     "record",
+    "static_models",
     "static_texts",
     "static_tools",
 ]

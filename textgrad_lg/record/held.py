@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from textgrad_lg.prompt import Template
 from textgrad_lg.record.mask import has_words
+
+if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,6 +121,9 @@ class Findings:
     tools: dict[Tool, None] = field(default_factory=dict["Tool", None])
     blind: dict[Blind, None] = field(default_factory=dict["Blind", None])
     routes: dict[tuple[str, ...], tuple[str, ...]] = field(default_factory=dict[tuple[str, ...], tuple[str, ...]])
+    models: list[tuple[tuple[str, ...], BaseChatModel]] = field(
+        default_factory=list[tuple[tuple[str, ...], "BaseChatModel"]]
+    )
 
     def add(self, place: Place, template: Template, role: str | None, *, fragment: bool = False) -> None:
         """Add a text, unless it has no words."""

@@ -43,6 +43,7 @@ from textgrad_lg.record.uses import Handle, handle_name
 from textgrad_lg.site import Site
 
 if TYPE_CHECKING:
+    from langchain_core.language_models import BaseChatModel
     from langchain_core.tools import BaseTool
 
 DEPTH = 16
@@ -69,6 +70,11 @@ def static_texts(graph: Pregel[Any, Any, Any, Any]) -> tuple[StaticText, ...]:
 def static_tools(graph: Pregel[Any, Any, Any, Any]) -> tuple[Tool, ...]:
     """The tools that a graph holds, in the order of its nodes; a tool that stands in several nodes is named in each."""
     return tuple(walked(graph).tools)
+
+
+def static_models(graph: Pregel[Any, Any, Any, Any]) -> tuple[tuple[tuple[str, ...], BaseChatModel], ...]:
+    """The chat models that a graph holds, each with the path of its node, in the order of its nodes."""
+    return tuple(walked(graph).models)
 
 
 class _Source(NamedTuple):
@@ -166,7 +172,7 @@ class _Walk:
                     self.visit(branch.path, inner.at(f"the router of node `{name}`"))
 
     def _runnable(self, value: Any, place: Place) -> None:
-        from langchain_core.language_models import BaseLanguageModel
+        from langchain_core import language_models
         from langchain_core.prompts import BasePromptTemplate
         from langchain_core.tools import BaseTool
 
@@ -177,7 +183,9 @@ class _Walk:
             self._prompt(prompt, place if named else replace(place, role=place.role or "human"))
         elif isinstance(value, BaseTool):
             self._tool(value, place)
-        elif isinstance(value, BaseLanguageModel):
+        elif isinstance(value, language_models.BaseLanguageModel):
+            if isinstance(value, language_models.BaseChatModel):
+                self.findings.models.append((place.path, value))
             if not place.library:
                 self.findings.blind[Blind(place.path, "model", "", place.held)] = None
         else:

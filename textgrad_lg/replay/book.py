@@ -6,12 +6,24 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from textgrad_lg.replay.memo import Entry, Memo
 
 if TYPE_CHECKING:
     from textgrad_lg.types import JSON
+
+
+class Sink(Protocol):
+    """Keeps answers somewhere else at once, so that they outlive the process. Called from any thread."""
+
+    def check(self) -> None:
+        """Raise where nothing can be kept any more: asked before each model call, which is then not made."""
+        ...
+
+    def keep(self, entry: Entry) -> None:
+        """Keep an answer; when this returns, it is kept. What it raises, the call raises."""
+        ...
 
 
 class Book:
@@ -20,6 +32,7 @@ class Book:
     Args:
         memo: What is known at the start.
         clock: Gives the time in seconds, to tell how long a call takes.
+        sink: Is given each answer before the one who asked; None where answers need not outlive the process.
 
     Attributes:
         memo: The same.
@@ -28,11 +41,12 @@ class Book:
         notes: Why answers could not be remembered, each once.
     """
 
-    def __init__(self, memo: Memo, clock: Callable[[], float] = time.perf_counter) -> None:
+    def __init__(self, memo: Memo, clock: Callable[[], float] = time.perf_counter, sink: Sink | None = None) -> None:
         self.memo = memo
         self.clock = clock
         self.hits = 0
         self.notes: dict[str, None] = {}
+        self._sink = sink
         self._new: list[Entry] = []
         self._next: dict[tuple[str, str], int] = {}
         self._lock = threading.Lock()
@@ -42,6 +56,11 @@ class Book:
         """What was answered in this run, in the order in which it was asked for where that is one order."""
         with self._lock:
             return tuple(sorted(self._new, key=lambda entry: entry.place))
+
+    def check(self) -> None:
+        """Raise where answers have to be kept and cannot be."""
+        if self._sink is not None:
+            self._sink.check()
 
     def ask(self, key: str, lane: str, name: str) -> Asked:
         """Look a call up, as the next one of its key and lane."""
@@ -55,6 +74,8 @@ class Book:
 
     def add(self, entry: Entry) -> None:
         """Take an answer."""
+        if self._sink is not None:
+            self._sink.keep(entry)
         with self._lock:
             self._new.append(entry)
             if entry.reason is not None:
@@ -79,6 +100,11 @@ class Asked:
         self._book, self._blank = book, blank
         self._open = found is None or found.reason is not None
         self._start = book.clock()
+
+    @property
+    def place(self) -> tuple[str, str, int]:
+        """What tells the call apart from all others of its example."""
+        return self._blank.place
 
     def keep(self, value: JSON, reason: str | None = None) -> None:
         """Remember what it gave, or why that cannot be remembered."""

@@ -6,7 +6,9 @@ live reply, and nothing of them is written again here.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+import time
+from collections.abc import AsyncIterator, Hashable, Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from typing import Any, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -17,9 +19,11 @@ from typing_extensions import override
 
 from textgrad_lg.record.notes import REPLAYED, SECONDS
 from textgrad_lg.replay.book import Asked, Book
+from textgrad_lg.replay.flight import Flight, Landed
 from textgrad_lg.replay.keys import NoKey, lane, model_key
 from textgrad_lg.replay.values import NoForm, reply_from_json, reply_to_json
 from textgrad_lg.site import call_path
+from textgrad_lg.types import JSON
 
 # What callbacks are told of a model comes from these fields.
 _TOLD = ("name", "callbacks", "tags", "verbose", "custom_get_token_ids")
@@ -168,14 +172,37 @@ class ModelRecall:
     Args:
         model: The model that is meant.
         asked: For each prompt, what was found; None where it cannot be looked up.
+        options: The call's keyword arguments.
     """
 
-    def __init__(self, model: BaseChatModel, asked: Sequence[Asked | None]) -> None:
+    def __init__(
+        self, model: BaseChatModel, asked: Sequence[Asked | None], options: Mapping[str, Any] | None = None
+    ) -> None:
         replies = [_known_reply(each) for each in asked]
         self.known = [reply is not None for reply in replies]
         took = [each.found.seconds if each and each.found else 0.0 for each in asked]
         self.model = stand_in(model, replies, took)
-        self._asked = asked
+        self._asked, self._meant, self._options = asked, model, options or {}
+        self._leads: tuple[Flight, Hashable] | None = None
+        self._follows: Future[Landed | None] | None = None
+        self._start = time.perf_counter()
+
+    def join(self, flight: Flight) -> Future[Landed | None] | None:
+        """What to wait for, where the same call is under way; see `overlay.scope.Recall`. A batch is made by itself."""
+        waited, self._follows = self._follows, None
+        landed = None if waited is None else waited.result()
+        if landed is not None:
+            self.known = [True]
+            self.model = stand_in(self._meant, [reply_from_json(landed.value)], [landed.seconds])
+            return None
+        asked = self._asked[0] if len(self._asked) == 1 else None
+        if asked is None or asked.found is not None:
+            return None
+        key = flight.key(self._meant, self._options, asked.place)
+        self._follows = flight.flights.join(key)
+        if self._follows is None:
+            self._leads, self._start = (flight, key), time.perf_counter()
+        return self._follows
 
     def keep(self, replies: Sequence[Sequence[Generation]], output: Mapping[str, Any] | None) -> None:
         """Remember the replies that were not known."""
@@ -183,15 +210,28 @@ class ModelRecall:
             if asked is None:
                 continue
             try:
-                asked.keep(reply_to_json(given, output))
+                value = reply_to_json(given, output)
             except (NoForm, TypeError, ValueError) as why:
                 asked.keep(None, str(why))
+                self._land(None)
+            else:
+                asked.keep(value)
+                self._land(value)
 
     def drop(self) -> None:
         """Remember nothing of it."""
         for asked in self._asked:
             if asked is not None:
                 asked.drop()
+        self._land(None)
+
+    def _land(self, value: JSON) -> None:
+        """Tell those who wait for the same call."""
+        leads, self._leads = self._leads, None
+        if leads is not None:
+            flight, key = leads
+            took = round(time.perf_counter() - self._start, 6)
+            flight.flights.land(key, None if value is None else Landed(value, max(took, 0.0)))
 
 
 def recall(
@@ -213,7 +253,7 @@ def recall(
         except NoKey as why:
             book.notes[f"{name}: {why}"] = None
             asked.append(None)
-    return ModelRecall(model, asked)
+    return ModelRecall(model, asked, options)
 
 
 def _known_reply(asked: Asked | None) -> ChatResult | None:

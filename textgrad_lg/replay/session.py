@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from textgrad_lg.errors import ReplayError
 from textgrad_lg.overlay import overlay
-from textgrad_lg.replay.book import Book
+from textgrad_lg.replay.book import Book, Sink
 from textgrad_lg.replay.memo import Entry, Memo
 from textgrad_lg.replay.models import ModelRecall, recall
 from textgrad_lg.replay.tools import ToolMemory, note_call, remembering_tools
@@ -28,6 +28,7 @@ class Replay:
         tools: What becomes of tool calls.
         pure: Names of tools that may run again where they are not remembered.
         clock: Gives the time in seconds, to tell how long a call takes.
+        sink: Is given each answer before the one who asked.
     """
 
     def __init__(
@@ -37,8 +38,9 @@ class Replay:
         tools: Tools | str = Tools.REPLAY,
         pure: Iterable[str] = (),
         clock: Callable[[], float] = time.perf_counter,
+        sink: Sink | None = None,
     ) -> None:
-        self._book = Book(memo or Memo(), clock)
+        self._book = Book(memo or Memo(), clock, sink)
         self._tools = Tools(tools)
         self._tool_memory = ToolMemory(self._book, self._tools, pure)
 
@@ -75,7 +77,8 @@ class Replay:
         options: Mapping[str, Any],
         metadata: Mapping[str, Any],
     ) -> ModelRecall:
-        """What is known of a call of a model; for the overlay."""
+        """What is known of a call of a model; for the overlay. Raises what the sink does where it cannot keep any more."""
+        self._book.check()
         note_call()
         return recall(self._book, model, prompts, stop, options, metadata=metadata)
 

@@ -52,8 +52,11 @@ class Asked:
         if kept is None:
             meter = self.rollouts.metering.meter(phase)
             model = await self.model()
-            with overlay({}, meter=meter):
+            receipts = self.rollouts.memos.receipts
+            with overlay({}, meter=meter, memory=receipts.replay(f"{kind} {key}")):
                 answer = await ask(model)
+            # Before anything is kept: the answer may count a call as failed that only could not be kept.
+            receipts.check()
             meter.check()
             kept = adapter.dump_python(answer, mode="json")
             journal.put(kind, key, kept)

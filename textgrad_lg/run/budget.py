@@ -6,14 +6,14 @@ import math
 import re
 import threading
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from decimal import Decimal
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from textgrad_lg.errors import BudgetError, BudgetExhausted, UnknownPrice
 from textgrad_lg.run.prices import Prices
+from textgrad_lg.run.spend import PICO, Spend
 from textgrad_lg.types import ModelCall, Phase, Ticket, Usage
 
 if TYPE_CHECKING:
@@ -24,7 +24,9 @@ MAX_OUTPUT_TOKENS = 4096
 DEFAULT_CALLS = 1000
 """The Budget of a run that was given none, in model calls."""
 
-_FORMS = "'$2', '500 calls', '200k tokens', '30 minutes', several of them as '$2, 30 minutes', or a Budget"
+_FORMS = (
+    "'$2', '500 calls', '200k tokens', '30 minutes', '300 rollouts', several of them as '$2, 30 minutes', or a Budget"
+)
 _PART = re.compile(
     r"(?P<dollar>\$)?\s*(?P<number>\d[\d_]*(?:,\d{3})*(?:\.\d+)?)(?P<scale>(?:[kKM](?![a-zA-Z]))?)\s*(?P<unit>[a-zA-Z]*)"
 )
@@ -33,6 +35,7 @@ _UNITS = {
     **dict.fromkeys(("usd", "dollar", "dollars"), ("usd", 1)),
     **dict.fromkeys(("call", "calls"), ("calls", 1)),
     **dict.fromkeys(("token", "tokens"), ("tokens", 1)),
+    **dict.fromkeys(("rollout", "rollouts"), ("rollouts", 1)),
     **dict.fromkeys(("s", "sec", "second", "seconds"), ("seconds", 1)),
     **dict.fromkeys(("min", "minute", "minutes"), ("seconds", 60)),
     **dict.fromkeys(("h", "hour", "hours"), ("seconds", 3600)),
@@ -47,7 +50,9 @@ class Budget:
         usd: US dollars.
         calls: Model calls, retries included.
         tokens: Tokens, sent and received together.
-        seconds: Wall time. No call begins after it; one that has begun is not cut off.
+        seconds: Wall time. No call and no rollout begins after it; one that has begun is not cut off.
+        rollouts: Runs of the graph, for whatever phase. One that is found in the journal is none; one that was begun and
+            cut off is one.
 
     Raises:
         BudgetError: No limit was given, or one that is not a positive number.
@@ -57,13 +62,14 @@ class Budget:
     calls: int | None = None
     tokens: int | None = None
     seconds: float | None = None
+    rollouts: int | None = None
 
     def __post_init__(self) -> None:
         given = {name: getattr(self, name) for name in _NAMES if getattr(self, name) is not None}
         if not given:
             raise BudgetError(f"a Budget without any limit is none; give one, as in {_FORMS}")
         for name, value in given.items():
-            whole = name in {"calls", "tokens"}
+            whole = name in _WHOLE
             fits = isinstance(value, int if whole else (int, float)) and not isinstance(value, bool)
             if not (fits and math.isfinite(value) and value > 0):
                 kind = "whole number" if whole else "number"
@@ -74,8 +80,8 @@ class Budget:
         """Read a Budget as a person writes it.
 
         Args:
-            budget: "$2", "500 calls", "200k tokens", "30 minutes", or several of them as "$2, 30 minutes"; a Budget,
-                which comes back as it is; or None for 1000 calls.
+            budget: "$2", "500 calls", "200k tokens", "30 minutes", "300 rollouts", or several of them as
+                "$2, 30 minutes"; a Budget, which comes back as it is; or None for 1000 calls.
 
         Raises:
             BudgetError: It is none of these.
@@ -92,7 +98,7 @@ class Budget:
             if name in limits:
                 raise BudgetError(f"budget={budget!r} limits {name} twice; write {_FORMS}")
             limits[name] = value
-        for name in ("calls", "tokens"):
+        for name in _WHOLE:
             if name in limits and limits[name] % 1:
                 raise BudgetError(f"budget={budget!r}: {name} are counted in whole numbers; write {_FORMS}")
         return cls(
@@ -100,6 +106,7 @@ class Budget:
             int(limits["calls"]) if "calls" in limits else None,
             int(limits["tokens"]) if "tokens" in limits else None,
             float(limits["seconds"]) if "seconds" in limits else None,
+            int(limits["rollouts"]) if "rollouts" in limits else None,
         )
 
     def __str__(self) -> str:
@@ -109,11 +116,13 @@ class Budget:
             f"{self.calls} calls" if self.calls is not None else "",
             f"{self.tokens} tokens" if self.tokens is not None else "",
             f"{Decimal(repr(self.seconds)):f} seconds" if self.seconds is not None else "",
+            f"{self.rollouts} rollouts" if self.rollouts is not None else "",
         ]
         return ", ".join(part for part in parts if part)
 
 
 _NAMES = tuple(item.name for item in fields(Budget))
+_WHOLE = ("calls", "tokens", "rollouts")
 
 
 def _limit(part: str, budget: str) -> tuple[str, Decimal]:
@@ -126,53 +135,6 @@ def _limit(part: str, budget: str) -> tuple[str, Decimal]:
     return name, number * _SCALES[found["scale"]] * factor
 
 
-@dataclass(frozen=True, slots=True)
-class Spend:
-    """What was spent.
-
-    Attributes:
-        phases: By what it was spent for; phases without a call are left out.
-        seconds: Wall time since the run began.
-        unpriced: The models whose price is not known, in the order of their first call. Their calls count as $0.
-    """
-
-    phases: Mapping[Phase, Usage] = field(default_factory=dict[Phase, Usage])
-    seconds: float = 0.0
-    unpriced: tuple[str, ...] = ()
-
-    @property
-    def total(self) -> Usage:
-        """The sum over all phases, to a picodollar: the same whatever phases it was spent in."""
-        total = sum((self.phases[phase] for phase in Phase if phase in self.phases), Usage())
-        return replace(total, usd=round(total.usd * _PICO) / _PICO)
-
-    def table(self) -> str:
-        """One line a phase, and one for the total."""
-        used = [(phase.value, self.phases[phase]) for phase in Phase if phase in self.phases]
-        rows = [("", "calls", "tokens in", "tokens out", "US dollars")]
-        for name, usage in (*used, ("total", self.total)):
-            tokens = (f"{usage.input_tokens:,}", f"{usage.output_tokens:,}")
-            rows.append((name, f"{usage.calls:,}", *tokens, f"{usage.usd:.4f}"))
-        widths = [max(len(row[at]) for row in rows) for at in range(len(rows[0]))]
-        lines = [
-            "  ".join(
-                [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
-            )
-            for row in rows
-        ]
-        if self.unpriced:
-            lines.append(f"not in the dollars, because their price is not known: {', '.join(self.unpriced)}")
-        return "\n".join(lines)
-
-    def __str__(self) -> str:
-        total = self.total
-        if not self.unpriced:
-            price = f"${total.usd:.2f}"
-        else:
-            price = f"${total.usd:.2f} and calls of unknown price" if total.usd else "price not known"
-        return f"{total.calls:,} calls, {total.input_tokens + total.output_tokens:,} tokens, {price}"
-
-
 class _Amount(NamedTuple):
     """A Usage in whole numbers, so that sums are exact and a limit is met to the last digit."""
 
@@ -180,22 +142,30 @@ class _Amount(NamedTuple):
     input_tokens: int = 0
     output_tokens: int = 0
     picodollars: int = 0
+    rollouts: int = 0
 
     def plus(self, other: _Amount, times: int = 1) -> _Amount:
-        return _Amount(*(mine + times * theirs for mine, theirs in zip(self, other, strict=True)))
+        # Written out: it is the innermost part of every admission.
+        return _Amount(
+            self.calls + times * other.calls,
+            self.input_tokens + times * other.input_tokens,
+            self.output_tokens + times * other.output_tokens,
+            self.picodollars + times * other.picodollars,
+            self.rollouts + times * other.rollouts,
+        )
 
     @property
     def limited(self) -> _Limits:
-        return self.calls, self.input_tokens + self.output_tokens, self.picodollars
+        return self.calls, self.input_tokens + self.output_tokens, self.picodollars, self.rollouts
 
     @property
     def usage(self) -> Usage:
-        return Usage(self.calls, self.input_tokens, self.output_tokens, self.picodollars / _PICO)
+        return Usage(self.calls, self.input_tokens, self.output_tokens, self.picodollars / PICO, self.rollouts)
 
 
-_Limits = tuple[int, int, int]
-"""What is limited: calls, tokens, picodollars."""
-_PICO = 10**12
+_Limits = tuple[int, int, int, int]
+"""What is limited: calls, tokens, picodollars, rollouts."""
+_LIMITED = ("calls", "tokens", "usd", "rollouts")
 
 
 class Ledger:
@@ -223,9 +193,9 @@ class Ledger:
         spent: Spend | None = None,
     ) -> None:
         before = spent or Spend()
-        usd = None if budget.usd is None else round(budget.usd * _PICO)
+        usd = None if budget.usd is None else round(budget.usd * PICO)
         self.budget = budget
-        self._limits = (budget.calls, budget.tokens, usd)
+        self._limits = (budget.calls, budget.tokens, usd, budget.rollouts)
         self._prices = prices if prices is not None else Prices()
         self._clock = clock
         self._started = clock() - before.seconds
@@ -234,17 +204,35 @@ class Ledger:
         self._reserved = {phase: _Amount() for phase in Phase}
         self._holds: dict[Phase, tuple[_Limits, _Limits]] = {}  # what is held, and what the phase had used by then
         self._unpriced = dict.fromkeys(before.unpriced)
+        self._unwatched = dict.fromkeys(before.unwatched)
 
     @property
     def spend(self) -> Spend:
         """What was spent up to now; calls that are under way are not in it."""
         with self._lock:
             phases = {phase: amount.usage for phase, amount in self._spent.items() if any(amount)}
-            return Spend(phases, self._clock() - self._started, tuple(self._unpriced))
+            return Spend(phases, self._clock() - self._started, tuple(self._unpriced), tuple(self._unwatched))
+
+    def doubt(self, model: str) -> None:
+        """Note that the client of a model may make calls that are not counted."""
+        with self._lock:
+            self._unwatched.setdefault(model or "(a model without a name)")
 
     def meter(self, phase: Phase) -> _Meter:
         """The Meter for calls that are made for `phase`."""
         return _Meter(partial(self._admit, phase), partial(self._count, phase))
+
+    def begin(self, phase: Phase) -> None:
+        """Count a run of the graph that is about to begin.
+
+        Raises:
+            BudgetExhausted: It would be one too many, or the time is up; it must not begin.
+        """
+        one = _Amount(rollouts=1)
+        with self._lock:
+            self._check_time()
+            self._check(phase, one.limited, "this rollout")
+            self._spent[phase] = self._spent[phase].plus(one)
 
     def hold(self, phase: Phase, usage: Usage) -> None:
         """Keep back `usage` for `phase`: other phases cannot spend it, and the phase draws on it first.
@@ -267,19 +255,9 @@ class Ledger:
     def _admit(self, phase: Phase, call: ModelCall) -> Ticket:
         worst, priced = self._cost(call, None, None)
         if not priced and self.budget.usd is not None:
-            name = repr(call.model) if call.model else "a model that does not say its name"
-            raise UnknownPrice(
-                f"the budget of ${self.budget.usd:g} cannot be kept, because the price of {name} is not known. Pass "
-                f"prices={{{call.model!r}: Price(input=..., output=...)}} in US dollars per million tokens, 0 for a "
-                "model that costs nothing; or limit calls instead of money, as in budget='500 calls'"
-            )
+            raise _unknown(self.budget.usd, call.model)
         with self._lock:
-            elapsed = self._clock() - self._started
-            if self.budget.seconds is not None and elapsed >= self.budget.seconds:
-                raise BudgetExhausted(
-                    f"the budget of {self.budget.seconds:g} seconds is used up: {elapsed:.1f} seconds have passed; "
-                    f"{self._cure('seconds', self.budget.seconds)}"
-                )
+            self._check_time()
             self._check(phase, worst.limited, "this call")
             self._reserved[phase] = self._reserved[phase].plus(worst)
         return _Ticket(partial(self._settle, phase, call, worst), partial(self._withdraw, phase, worst))
@@ -307,7 +285,7 @@ class Ledger:
         sent = max(0, call.input_tokens if input_tokens is None else input_tokens)
         received = max(0, most if output_tokens is None else output_tokens)
         usd = self._prices.cost(call.provider, call.model, sent, received)
-        return _Amount(1, sent, received, round((usd or 0.0) * _PICO)), usd is not None
+        return _Amount(1, sent, received, round((usd or 0.0) * PICO)), usd is not None
 
     def _used(self, phase: Phase) -> _Limits:
         """What a phase has spent and reserved."""
@@ -317,12 +295,21 @@ class Ledger:
         """What is still held for a phase that has a hold: the hold without what the phase has used since."""
         amount, before = self._holds[phase]
         now = self._used(phase)
-        calls, tokens, money = (
+        calls, tokens, money, rollouts = (
             # A call that was under way when the hold was made may have cost less than its worst case since.
             min(held, max(0, held - (used - then)))
             for held, used, then in zip(amount, now, before, strict=True)
         )
-        return calls, tokens, money
+        return calls, tokens, money, rollouts
+
+    def _check_time(self) -> None:
+        """Refuse what would begin after the time is up; the caller has the lock."""
+        elapsed = self._clock() - self._started
+        if self.budget.seconds is not None and elapsed >= self.budget.seconds:
+            raise BudgetExhausted(
+                f"the budget of {self.budget.seconds:g} seconds is used up: {elapsed:.1f} seconds have passed; "
+                f"{self._cure('seconds', self.budget.seconds)}"
+            )
 
     def _check(self, phase: Phase, amount: _Limits, what: str) -> None:
         """Refuse `amount` for `phase` where it does not fit; the caller has the lock."""
@@ -330,7 +317,7 @@ class Ledger:
         for each in Phase:
             spent, reserved = spent.plus(self._spent[each]), reserved.plus(self._reserved[each])
         kept = [self._held(other) for other in self._holds if other is not phase]
-        for at, (name, limit) in enumerate(zip(("calls", "tokens", "usd"), self._limits, strict=True)):
+        for at, (name, limit) in enumerate(zip(_LIMITED, self._limits, strict=True)):
             if limit is None:
                 continue
             used, under_way, held = spent.limited[at], reserved.limited[at], sum(other[at] for other in kept)
@@ -338,7 +325,7 @@ class Ledger:
                 parts = [f"{_text(name, used)} spent"]
                 parts += [f"{_text(name, under_way)} reserved by calls under way"] if under_way else []
                 parts += [f"{_text(name, held)} kept for other phases"] if held else []
-                shown: float = limit / _PICO if name == "usd" else limit
+                shown: float = limit / PICO if name == "usd" else limit
                 raise BudgetExhausted(
                     f"the budget of {_text(name, limit)} does not allow {what}, which may cost "
                     f"{_text(name, amount[at])} (phase {phase.value}): {', '.join(parts)}; {self._cure(name, shown)}"
@@ -390,8 +377,34 @@ class _Ticket:
 
 
 def _amount(usage: Usage) -> _Amount:
-    return _Amount(usage.calls, usage.input_tokens, usage.output_tokens, round(usage.usd * _PICO))
+    usd = round(usage.usd * PICO)
+    return _Amount(usage.calls, usage.input_tokens, usage.output_tokens, usd, usage.rollouts)
+
+
+def check_price(budget: Budget, prices: Prices, provider: str, model: str) -> None:
+    """Refuse a model that a Budget in money could not keep account of, before anything is spent.
+
+    Args:
+        budget: The limits.
+        prices: What calls cost.
+        provider: LangChain's `ls_provider`; empty where it is not known.
+        model: The model's name.
+
+    Raises:
+        UnknownPrice: Money is limited, and the price is not known.
+    """
+    if budget.usd is not None and prices.of(provider, model) is None:
+        raise _unknown(budget.usd, model)
+
+
+def _unknown(usd: float, model: str) -> UnknownPrice:
+    name = repr(model) if model else "a model that does not say its name"
+    return UnknownPrice(
+        f"the budget of ${usd:g} cannot be kept, because the price of {name} is not known. Pass "
+        f"prices={{{model!r}: Price(input=..., output=...)}} in US dollars per million tokens, 0 for a "
+        "model that costs nothing; or limit calls instead of money, as in budget='500 calls'"
+    )
 
 
 def _text(name: str, value: int) -> str:
-    return f"${value / _PICO:.4g}" if name == "usd" else f"{value:,} {name}"
+    return f"${value / PICO:.4g}" if name == "usd" else f"{value:,} {name}"

@@ -182,7 +182,7 @@ class Diagnosing:
                 "again; how much the graph varies is not known"
             )
             return
-        memos = Memos(self.rollouts.journal, replace(self.settings, tools=Tools.RUN, replay=False))
+        memos = Memos(self.rollouts.memos.receipts, replace(self.settings, tools=Tools.RUN, replay=False))
         for repeat in range(1, self.repeats):
             again = replace(self.rollouts, evals=self.evals, memos=memos, repeat=repeat)
             self.runs.append(await self._evaluate(self.examples, self.start, again))

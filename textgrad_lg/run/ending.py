@@ -8,8 +8,8 @@ from textgrad_lg.errors import BudgetExhausted, GraphError, VersionConflict
 from textgrad_lg.events import RolledBack
 from textgrad_lg.run.deploy import PRODUCTION
 from textgrad_lg.run.result import OptimizeResult
-from textgrad_lg.run.rollout import scores_by_id
-from textgrad_lg.run.stats import Comparison, compare
+from textgrad_lg.run.rollout import candidate_hash, scores_by_id
+from textgrad_lg.run.stats import Comparison, compare, tags_of
 from textgrad_lg.types import Phase
 
 if TYPE_CHECKING:
@@ -35,12 +35,13 @@ async def finish(session: Session, reason: str) -> OptimizeResult[Any]:
         before, now = (session.pool.entries[number].scores for number in (0, session.pool.current))
         validation = compare(before, now, seed=session.settings.seed)
         try:
-            before = await _tested(session, session.start)
-            after = await _tested(session, session.accepted)
+            with session.rollouts.held_out.reading(*map(candidate_hash, (session.start, session.accepted))):
+                before = await _tested(session, session.start)
+                after = await _tested(session, session.accepted)
         except BudgetExhausted as error:
             reason = f"{reason}; the test set could not be paid for ({error}); graph unchanged"
         else:
-            test = compare(before, after, seed=session.settings.seed)
+            test = compare(before, after, seed=session.settings.seed, tags=tags_of(session.splits.test))
             reason, improved, published = _publish(session, reason, test)
     rollouts = session.rollouts
     rollouts.keep_spend()
@@ -69,6 +70,7 @@ async def finish(session: Session, reason: str) -> OptimizeResult[Any]:
         front=session.pool.front(),
         candidates=tuple(entry.texts for entry in session.pool.entries),
         spend=rollouts.metering.ledger.spend,
+        predicted=session.predicted,
         errors=dict(rollouts.errors),
         raised=dict(session.raised),
         unjudged=dict(session.unjudged),

@@ -14,7 +14,7 @@ from textgrad_lg.registry.schema import Schema
 
 if TYPE_CHECKING:
     import os
-    from collections.abc import Generator, Mapping
+    from collections.abc import Generator, Mapping, Sequence
     from types import TracebackType
 
     from textgrad_lg.types import JSON
@@ -40,7 +40,9 @@ SCHEMA = Schema(
 class Journal:
     """A durable memo: JSON values by kind and key.
 
-    What `put` has returned from is on the disk: neither a killed process nor a power cut loses it. One process at a
+    What `put` has returned from is on the disk: neither a killed process nor a power cut loses it. What `note` has
+    returned from is with the operating system: a killed process loses nothing of it, a power cut what was noted since
+    the last `put`. That costs some hundred times less, so it is done at every model call. One process at a
     time holds a run directory; the operating system gives it free when the process ends, however it ends. A file that
     is damaged, or that something else wrote, is refused and never changed. Every method may be called from any thread.
 
@@ -56,6 +58,7 @@ class Journal:
     def __init__(self, run_dir: str | os.PathLike[str] | None, *, settings: Mapping[str, JSON] | None = None) -> None:
         self._name = "the journal in memory" if run_dir is None else str(Path(run_dir) / FILE)
         self._lock = threading.RLock()
+        self._synchronous = "FULL"
         if run_dir is not None:
             try:
                 Path(run_dir).mkdir(parents=True, exist_ok=True)
@@ -108,12 +111,18 @@ class Journal:
         Raises:
             JournalError: `value` is null, which `get` could not tell from nothing, or not JSON; or it cannot be written.
         """
-        if value is None:
-            raise JournalError(f"cannot keep {kind} {key!r}: null would read as if nothing was kept")
-        self._execute(
-            "INSERT INTO entries (kind, key, value) VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET value = excluded.value",
-            (kind, key, _dump(f"{kind} {key!r}", value)),
-        )
+        self._write("FULL", ((kind, key, value),))
+
+    def note(self, *rows: tuple[str, str, JSON]) -> None:
+        """Keep several values, all or none, each as `put` does; safe from a kill at once, and from a power cut later.
+
+        Args:
+            rows: Of each value its kind, its key and the value.
+
+        Raises:
+            JournalError: As in `put`.
+        """
+        self._write("NORMAL", rows)
 
     def items(self, kind: str) -> tuple[tuple[str, JSON], ...]:
         """All keys and values of a kind, in the order in which the keys were first put."""
@@ -123,6 +132,24 @@ class Journal:
     def count(self, kind: str) -> int:
         """How many values of a kind there are."""
         return self._execute("SELECT count(*) FROM entries WHERE kind = ?", (kind,))[0][0]
+
+    def _write(self, synchronous: str, rows: Sequence[tuple[str, str, JSON]]) -> None:
+        values: list[str] = []
+        for kind, key, value in rows:
+            if value is None:
+                raise JournalError(f"cannot keep {kind} {key!r}: null would read as if nothing was kept")
+            values += (kind, key, _dump(f"{kind} {key!r}", value))
+        places = ", ".join(["(?, ?, ?)"] * len(rows))
+        with self._lock:
+            if self._synchronous != synchronous:
+                self._execute(f"PRAGMA synchronous = {synchronous}")
+                self._synchronous = synchronous
+            # One statement, which is a transaction of its own.
+            self._execute(
+                f"INSERT INTO entries (kind, key, value) VALUES {places} "  # noqa: S608  nothing but question marks
+                "ON CONFLICT DO UPDATE SET value = excluded.value",
+                tuple(values),
+            )
 
     def _open(self) -> None:
         self._execute("PRAGMA locking_mode = EXCLUSIVE")
@@ -136,7 +163,7 @@ class Journal:
             if verdict != "ok":
                 raise sqlite3.DatabaseError(verdict)
         self._execute("PRAGMA journal_mode = WAL")
-        self._execute("PRAGMA synchronous = FULL")
+        self._execute(f"PRAGMA synchronous = {self._synchronous}")
         if not fits:
             self._execute("BEGIN IMMEDIATE")
             SCHEMA.create(self._db)

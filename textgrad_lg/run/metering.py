@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections import deque
 from typing import TYPE_CHECKING
+from weakref import WeakSet
 
 from textgrad_lg.errors import BudgetError
 from textgrad_lg.run.budget import MAX_OUTPUT_TOKENS
 from textgrad_lg.types import ModelCall, Phase, Ticket, Usage, Withdrawable
 
 if TYPE_CHECKING:
+    from textgrad_lg.overlay.attempts import Leaves
     from textgrad_lg.run.budget import Ledger
     from textgrad_lg.run.prices import Prices
+
+
+_FAILURES = 64
+"""How many failed calls are remembered of one rollout, or of its judging."""
 
 
 class Metering:
@@ -49,8 +56,8 @@ class Metering:
         for ticket in tickets:
             ticket.settle(None, None)
 
-    def admit(self, phase: Phase, call: ModelCall) -> Ticket:
-        """Admit a call for `phase`.
+    def admit(self, phase: Phase, call: ModelCall, meter: Watched) -> Ticket:
+        """Admit a call for `phase`, which `meter` was asked for.
 
         Raises:
             CancelledError: The run was stopped. No Exception, so that no graph takes it for a failure to be retried.
@@ -60,6 +67,8 @@ class Metering:
         with self._lock:
             if self._stopped:
                 raise asyncio.CancelledError("the run was stopped")
+            if meter.stopped:
+                raise asyncio.CancelledError("it took too long, and nobody waits for it any longer")
             ticket = self.ledger.meter(phase).admit(call)
             self._open[id(ticket)] = ticket
             most = MAX_OUTPUT_TOKENS if call.max_output_tokens is None else call.max_output_tokens
@@ -85,19 +94,25 @@ class Metering:
 
 
 class Watched:
-    """A Meter that remembers the first refusal.
+    """A Meter that remembers the first refusal, and which calls failed.
 
     A graph or an evaluator may catch what the model call raised; what it then makes of it must not count as its own.
+
+    Attributes:
+        stopped: Whether every further call is refused.
     """
 
     def __init__(self, metering: Metering, phase: Phase) -> None:
         self._metering, self._phase = metering, phase
         self._refused: BudgetError | None = None
+        self._calls: WeakSet[Leaves] = WeakSet()
+        self._failures: deque[tuple[BaseException, bool]] = deque(maxlen=_FAILURES)
+        self.stopped = False
 
     def admit(self, call: ModelCall) -> Ticket:
         """Admit a call; see `Metering`."""
         try:
-            return self._metering.admit(self._phase, call)
+            return self._metering.admit(self._phase, call, self)
         except BudgetError as refused:
             self._refused = self._refused or refused
             raise
@@ -105,6 +120,37 @@ class Watched:
     def count(self, call: ModelCall, input_tokens: int | None, output_tokens: int | None) -> None:
         """Count a call that was made elsewhere; see `textgrad_lg.types.Counter`."""
         self._metering.count(self._phase, call, input_tokens, output_tokens)
+
+    def failed(self, error: BaseException, *, passing: bool) -> None:
+        """Told what a call raised; see `textgrad_lg.overlay.attempts.Hears`."""
+        self._failures.append((error, passing))
+
+    def unseen(self, call: ModelCall) -> None:
+        """Told of a call whose client may have tried again unseen."""
+        self._metering.ledger.doubt(call.model)
+
+    def passes(self, error: BaseException | None = None) -> bool:
+        """Whether an error is, or comes of, a failed call that may succeed later; without one, whether any failed so."""
+        passing = {id(failure) for failure, may_pass in self._failures if may_pass}
+        if error is None:
+            return bool(passing)
+        seen: set[int] = set()
+        while error is not None and id(error) not in seen:
+            if id(error) in passing:
+                return True
+            seen.add(id(error))
+            error = error.__cause__ or error.__context__
+        return False
+
+    def entered(self, call: Leaves) -> None:
+        """Told of a call that begins."""
+        self._calls.add(call)
+
+    def stop(self) -> None:
+        """Refuse every further call, and count those under way at their worst case: nobody waits for them any longer."""
+        self.stopped = True
+        for call in list(self._calls):
+            call.abandon()
 
     def check(self) -> None:
         """Raise the first refusal, if there was one."""

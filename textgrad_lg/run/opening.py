@@ -11,14 +11,17 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from textgrad_lg.llm import model_name
 from textgrad_lg.overlay import overlay
-from textgrad_lg.run.budget import Ledger
+from textgrad_lg.run.budget import Ledger, check_price
 from textgrad_lg.run.emit import Emitter, installed_callbacks
 from textgrad_lg.run.home import home
 from textgrad_lg.run.journal import Journal
 from textgrad_lg.run.memos import Memos
 from textgrad_lg.run.metering import Metering
 from textgrad_lg.run.own_model import OwnModel
+from textgrad_lg.run.patience import Patience
+from textgrad_lg.run.receipts import Receipts
 from textgrad_lg.run.rollout import Rollouts, candidate_hash, spend_adapter
 from textgrad_lg.run.schedule import Schedule
 from textgrad_lg.threads import carry_context
@@ -82,14 +85,21 @@ def opened(
 
     Raises:
         JournalError: `run_dir` is in use, damaged, or of a run with another identity.
+        UnknownPrice: Money is limited, and the critic's price is not known; nothing was spent.
     """
+    if critic is not None:
+        check_price(budget, prices, *model_name(critic))
     run = uuid.uuid4().hex[:12]
     folder = Path(run_dir or home() / "runs" / run)
-    with Journal(folder, settings=identity) as journal, Schedule(settings.concurrency) as schedule:
+    with (
+        Journal(folder, settings=identity) as journal,
+        Schedule(settings.concurrency, settings.calls_in_flight, share=settings.replay) as schedule,
+    ):
         run = str(journal.get("run", "id") or run)
         journal.put("run", "id", run)
         spent = journal.get("run", "spend")
         ledger = Ledger(budget, prices, spent=None if spent is None else spend_adapter().validate_python(spent))
+        receipts = Receipts(journal, lambda: spend_adapter().dump_python(ledger.spend, mode="json"))
         rollouts = Rollouts(
             target,
             judge(journal),
@@ -100,10 +110,11 @@ def opened(
             run,
             config or {},
             OwnModel(journal, critic),
-            Memos(journal, settings),
+            Memos(receipts, settings),
+            patience=Patience(settings.timeout),
         )
         # Open for the whole run: a node's thread that outlives a cancelled rollout must still be metered.
-        with carry_context() if settings.carry_context else nullcontext(), overlay({}):
+        with carry_context() if settings.carry_context else nullcontext(), overlay({}, limits=schedule.limits):
             yield Opened(rollouts, folder)
 
 
@@ -123,7 +134,7 @@ def identity_of(
         default=str,
     )
     # How many calls go on at once decides nothing.
-    how = {key: value for key, value in settings.to_json().items() if key != "concurrency"}
+    how = {key: value for key, value in settings.to_json().items() if key not in {"concurrency", "calls_in_flight"}}
     return {
         **how,
         "graph": target.name,

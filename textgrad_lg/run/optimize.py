@@ -6,6 +6,8 @@ train minibatch -> forward -> evaluate -> backward -> propose -> minibatch gate 
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal, TypedDict, TypeVar, Unpack, cast, overload
 
 if TYPE_CHECKING:
@@ -60,19 +62,20 @@ async def aoptimize(
     """Make a graph's prompts better, and prove it. See `optimize`, which takes the same arguments."""
     # Here, so that whoever imports `optimize` pays for a run only when there is one.
     from textgrad_lg.domain import told_of
+    from textgrad_lg.errors import DiscoveryError
     from textgrad_lg.evals import Evals, split
-    from textgrad_lg.llm import model_name, resolve_model
+    from textgrad_lg.llm import resolve_model
     from textgrad_lg.optim.choose import PROPOSALS
     from textgrad_lg.optim.described import described
     from textgrad_lg.run.budget import Budget
     from textgrad_lg.run.deploy import default_registry
     from textgrad_lg.run.opening import identity_of, opened
     from textgrad_lg.run.people import People
-    from textgrad_lg.run.plan import plan
+    from textgrad_lg.run.plan import predict
     from textgrad_lg.run.prices import Prices
     from textgrad_lg.run.session import Session
     from textgrad_lg.run.settings import Settings
-    from textgrad_lg.run.target import as_target
+    from textgrad_lg.run.target import LocalGraph, as_target
 
     if unknown := sorted(options.keys() - Options.__annotations__.keys()):
         raise TypeError(
@@ -87,14 +90,28 @@ async def aoptimize(
     optimizer = options.get("optimizer")
     people = People.of(options.get("feedback") or {}, evals)
     only = options.get("optimize_only")
-    sizes = (len(splits.train), len(splits.validation), len(splits.test))
-    price_list = Prices(options.get("prices") or {})
-    if dry_run:
-        found = target.discover((), only)
-        price = price_list.of(*model_name(critic)) if critic is not None else None
-        return plan(found, settings, sizes, PROPOSALS if optimizer is None else optimizer.proposals, price)
-
     limits = Budget.parse(options.get("budget"))
+    price_list = Prices(options.get("prices") or {})
+    planned = partial(
+        predict,
+        target,
+        evals,
+        splits,
+        settings=settings,
+        only=only,
+        proposals=PROPOSALS if optimizer is None else optimizer.proposals,
+        critic=critic,
+        prices=price_list,
+        budget=limits,
+    )
+    if dry_run:
+        return planned()
+    # Of a graph that is deployed elsewhere even what stands in it costs a round trip.
+    predicted = None
+    if isinstance(target, LocalGraph):
+        with suppress(DiscoveryError):  # a prompt that only runs show
+            predicted = planned().predicted
+
     registry = options.get("registry")
     identity = identity_of(target, start, evals, evals.examples, only=only, settings=settings)
     with opened(
@@ -121,6 +138,7 @@ async def aoptimize(
             rollouts=rollouts,
             folder=folder,
             people=people,
+            predicted=predicted,
         )
         return await session.run()
 
@@ -149,8 +167,9 @@ def optimize(graph: Any, evals: Any, **options: Any) -> OptimizeResult[Any] | Pl
             model: Writes gradients and proposals, and judges where an evaluator asks for a model. A chat model, or a
                 name that `init_chat_model` knows, as in "openai:gpt-4o-mini". Default: the model that the graph calls
                 most, as seen in the recording.
-            budget: The hard limit over everything: `Budget(usd=, calls=, tokens=, seconds=)`, or "$2", or "500 calls".
-                Default: 1,000 model calls.
+            budget: The hard limit over everything: `Budget(usd=, calls=, tokens=, seconds=, rollouts=)`, or "$2", or
+                "500 calls". Default: 1,000 model calls. Where it does not pay for all validation and test examples, some
+                of each are drawn, not fewer than 30, and a warning says so.
             optimize_only: The Parameters that may change: printed Sites, node names, or patterns such as "desk/*".
                 Default: all prompts that are found. Descriptions of tools and output schemas change only if they are
                 named: "tools:*", "tools:search", "schemas:Answer/args/label".
@@ -171,7 +190,7 @@ def optimize(graph: Any, evals: Any, **options: Any) -> OptimizeResult[Any] | Pl
                 not know the model or is wrong.
             callbacks: Observers of the run's events.
             settings: Steps, batch, gates, strategy, seed: see `Settings`.
-            dry_run: Return a `Plan` instead: what was found and what a run would cost at most. Calls no model.
+            dry_run: Return a `Plan` instead: what was found and what a run would spend at most, by phase. Calls no model.
 
     Returns:
         An `OptimizeResult`, or a `Plan` where `dry_run` was set.
@@ -183,7 +202,8 @@ def optimize(graph: Any, evals: Any, **options: Any) -> OptimizeResult[Any] | Pl
         UnknownParameter: `optimize_only` or `domains` names what the graph does not have.
         DomainError: A setting has a value that is not in its domain.
         BudgetTooSmall: The budget cannot pay for one evaluation; nothing was spent.
-        UnknownPrice: A money limit was set for a model whose price is not known.
+        UnknownPrice: A money limit was set for a model whose price is not known; of `model` it is said before anything
+            is spent.
         JournalError: `run_dir` is in use, damaged, or of a run with other settings, examples or texts.
         KeyboardInterrupt: Ctrl-C. The run stops without waiting for the models' replies, keeps what it has, and prints
             how to go on.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from decimal import Decimal
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from textgrad_lg.errors import BudgetError
 
@@ -52,6 +53,7 @@ class Prices:
 
     def __init__(self, overrides: Mapping[str, Price] | None = None) -> None:
         self.overrides: Mapping[str, Price] = MappingProxyType(dict(overrides or {}))
+        self._flat: dict[tuple[str, str], tuple[Decimal, Decimal] | None] = {}
 
     def of(self, provider: str, model: str) -> Price | None:
         """The price of a model's short calls, or None where it is not known.
@@ -72,10 +74,37 @@ class Prices:
         price = self._override(provider, model)
         if price is not None:
             return price.cost(input_tokens, output_tokens)
-        return _listed(provider, model, input_tokens, output_tokens)
+        # Looking a model up takes half as long as the library may take for a whole call, and this is asked for each.
+        name = provider, model
+        if name not in self._flat:
+            self._flat[name] = _flat(provider, model)
+        flat = self._flat[name]
+        if flat is None:
+            return _listed(provider, model, input_tokens, output_tokens)
+        return float((input_tokens * flat[0] + output_tokens * flat[1]) / _MILLION)
 
     def _override(self, provider: str, model: str) -> Price | None:
         return self.overrides.get(f"{provider}:{model}", self.overrides.get(model))
+
+
+def _flat(provider: str, model: str) -> tuple[Decimal, Decimal] | None:
+    """What a model's tokens cost in US dollars a million, sent and received; None where that is not all there is to it."""
+    if not model:
+        return None
+    from genai_prices import Usage, calc_price
+
+    try:
+        listed = calc_price(
+            Usage(input_tokens=0, output_tokens=0), model.removeprefix("models/"), provider_id=provider or None
+        )
+    except LookupError:
+        return None
+    price = listed.model_price
+    # Prices by length are tiers, prices by the hour or date are a list, and some models cost something for each request.
+    flat = isinstance(price.input_mtok, Decimal) and isinstance(price.output_mtok, Decimal)
+    if not flat or isinstance(listed.model.prices, list) or listed.total_price:
+        return None
+    return cast("Decimal", price.input_mtok), cast("Decimal", price.output_mtok)
 
 
 def _listed(provider: str, model: str, input_tokens: int, output_tokens: int) -> float | None:

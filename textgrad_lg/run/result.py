@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 from textgrad_lg.errors import UnknownVersion
 from textgrad_lg.events import Gated
 from textgrad_lg.prompt import Template
-from textgrad_lg.run.budget import Spend
 from textgrad_lg.run.deploy import PRODUCTION
 from textgrad_lg.run.objectives import Front
+from textgrad_lg.run.shrinkage import Shrinkage, shrinkage
+from textgrad_lg.run.spend import Costs, Spend
 from textgrad_lg.run.stats import Comparison
 from textgrad_lg.site import Site
 
@@ -40,7 +41,7 @@ class OptimizeResult(Generic[G]):
         start: The texts that the run began with, where they were not the graph's own: a bound graph was given.
         parameters: Every Parameter found, with the graph's own text.
         validation: The accepted texts against the graph's own on the validation set; None where nothing was accepted.
-        test: The same on the test set; None where it was not read.
+        test: The same on the test set, with the effect by tag of the examples; None where it was not read.
         decisions: Every proposal with its fate, in order.
         chosen: Why the run took the optimizer it took; empty where one was given.
         front: The candidates that no other beats in quality, cost, latency and length of the texts at once, measured on
@@ -48,6 +49,8 @@ class OptimizeResult(Generic[G]):
         candidates: The texts of every candidate that was run on the whole validation set, by its number in `front`; with
             `overlay(texts)` a graph runs with them.
         spend: What was spent, by phase.
+        predicted: What a dry run would have said of it, at most; None where no prompt was found without running the graph,
+            or the graph is deployed elsewhere. `costs` has the two side by side.
         errors: The graph's own exceptions by example id, untouched, tracebacks included. Those of an earlier session of
             the run are not in it: see `raised`.
         raised: What the graph raised, in words, by example id.
@@ -72,6 +75,7 @@ class OptimizeResult(Generic[G]):
     front: Front
     candidates: tuple[Texts, ...]
     spend: Spend
+    predicted: Spend | None = None
     errors: Mapping[str, BaseException]
     raised: Mapping[str, str]
     unjudged: Mapping[str, str]
@@ -95,6 +99,19 @@ class OptimizeResult(Generic[G]):
             return self.original
         return self.original | {str(site): change.new.text for site, change in self.texts.items()}
 
+    @property
+    def shrinkage(self) -> Shrinkage | None:
+        """The gain on validation beside that on test: how much of it was luck; None where the test set was not read."""
+        return shrinkage(self.validation, self.test, seed=self.seed)
+
+    @property
+    def costs(self) -> Costs:
+        """What was predicted at most and what was spent, side by side, by phase. Printing it gives a table."""
+        return Costs(self.predicted, self.spend)
+
+    def __str__(self) -> str:
+        return f"{self.summary()}\n{self.costs}"
+
     def summary(self) -> str:
         """The result in a few lines."""
         lines = [self.reason]
@@ -102,6 +119,9 @@ class OptimizeResult(Generic[G]):
             lines.insert(0, f"test {self.test}")
         if self.validation is not None:
             lines.append(f"validation {self.validation}")
+        shrunk = self.shrinkage
+        lines += [str(shrunk)] if shrunk is not None and shrunk.large else []
+        lines += [f"tag {effect}" for effect in self.test.by_tag] if self.test is not None else []
         lines += [self.chosen] if self.chosen else []
         lines.append(str(self.spend))
         first = next(iter(self.raised.items()), None)

@@ -4,24 +4,28 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from pydantic import TypeAdapter
 
 from textgrad_lg.evals import example_score, failed
-from textgrad_lg.events import ExampleScored
+from textgrad_lg.events import ExampleScored, Warned
 from textgrad_lg.example import Example, Score
 from textgrad_lg.overlay import Replacement, overlay
 from textgrad_lg.record.messages import kept_in
 from textgrad_lg.record.offered import offered
 from textgrad_lg.run.budget import Spend
+from textgrad_lg.run.held_out import HeldOut
 from textgrad_lg.run.own_model import OwnModel, Refuse
-from textgrad_lg.run.target import Job
+from textgrad_lg.run.patience import AGAIN, Patience, pause
+from textgrad_lg.run.target import Job, Ran
 from textgrad_lg.site import Site
+from textgrad_lg.sync import is_stale
 from textgrad_lg.trace import Trace
 from textgrad_lg.types import JSON, Meter, Phase
 
@@ -40,8 +44,17 @@ Candidate = Mapping[Site, Replacement]
 """The Parameters whose text differs from the graph's own."""
 ERROR = "error"
 """The key of the one score of a rollout whose graph raised."""
+TIMEOUT = "timeout"
+"""The key of the one score of a rollout that took too long."""
 REPLAY = "replay"
 """The key of the one score, without a value, of a rollout that cannot be judged, because a tool was not run."""
+_TRIES = 8
+"""How often a rollout is made where a connection is of a closed event loop; each failure rids the model's client of one."""
+_STALE = (
+    "a model's client had kept connections of an event loop that is closed by now, as after an asyncio.run(...) before this "
+    "run. The rollouts that failed for it are made again, and each call that failed may be billed. To avoid it, make all "
+    "calls in one event loop: await aoptimize(...) inside that asyncio.run."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,21 +65,24 @@ class Rollout:
         example: The example.
         trace: The recorded run; None where the graph raised before anything was recorded.
         scores: One or more an evaluator. Where the graph raised: one score of 0 with the exception as its comment.
+        again: The scores of further runs of the same, where it was repeated; None where one could not be judged.
     """
 
     example: Example
     trace: Trace | None
     scores: tuple[Score, ...]
+    again: tuple[float | None, ...] = ()
 
     @property
     def raised(self) -> str | None:
         """What the graph raised, in words; None where it did not raise."""
-        return next((score.comment for score in self.scores if score.key == ERROR), None)
+        return next((score.comment for score in self.scores if score.key in {ERROR, TIMEOUT}), None)
 
     @property
     def score(self) -> float | None:
-        """Mean of the evaluators' scores; None where none could judge."""
-        return example_score(self.scores)
+        """Mean of the evaluators' scores, and where it was repeated, the mean of that over all runs; None where none is."""
+        known = [score for score in (example_score(self.scores), *self.again) if score is not None]
+        return math.fsum(known) / len(known) if self.again and known else next(iter(known), None)
 
 
 class Judge(Protocol):
@@ -103,7 +119,9 @@ class Rollouts:
         own_model: The model that gives gradients and proposals, and that evaluators may use.
         memos: What earlier rollouts asked models, and what they answered.
         repeat: Rollouts of another number are not found in the place of this one's: where the same is run again, to see
-            how much it varies.
+            how much it varies. Its models are asked anew too: replies are shared among rollouts of one number.
+        held_out: Guards the test set.
+        patience: How long a run of the graph, and an evaluator, is waited for.
         errors: The graph's own exceptions in this session, by example id, untouched.
     """
 
@@ -118,11 +136,21 @@ class Rollouts:
     own_model: OwnModel
     memos: Memos
     repeat: int = 0
+    held_out: HeldOut = field(default_factory=HeldOut)
+    patience: Patience = field(default_factory=Patience)
     errors: dict[str, BaseException] = field(default_factory=dict[str, BaseException])
     _kept: dict[str, list[dict[str, JSON]]] | None = field(default=None, init=False)
+    _stale: bool = field(default=False, init=False)
+    _repeats: dict[int, Rollouts] = field(default_factory=dict[int, "Rollouts"], init=False)
 
     async def evaluate(
-        self, examples: Sequence[Example], candidate: Candidate, phase: Phase, *, one_by_one: bool = False
+        self,
+        examples: Sequence[Example],
+        candidate: Candidate,
+        phase: Phase,
+        *,
+        one_by_one: bool = False,
+        repeats: int = 1,
     ) -> list[Rollout]:
         """Run and judge `examples` under `candidate`, in their order.
 
@@ -132,14 +160,24 @@ class Rollouts:
             phase: What it is run for.
             one_by_one: Not side by side: a call is admitted at its worst case, of which a small rest of a budget holds
                 one and not several.
+            repeats: How often each is run; the score is the mean, all else is of the first run.
 
         Raises:
             BudgetExhausted: Not all could be paid for; those that were run are kept in the journal.
             UnknownPrice: The graph calls a model whose price is not known, and money is limited.
         """
-        if not one_by_one:
-            return await self.evaluate_all([(example, candidate) for example in examples], phase)
-        return [await self._one(example, candidate, phase) for example in examples]
+        sides = [self, *(self._repeated(at) for at in range(1, repeats))]
+        ones = [side._one for side in sides]  # noqa: SLF001  of this class
+        jobs = [partial(one, example, candidate, phase) for example in examples for one in ones]
+        found = [await job() for job in jobs] if one_by_one else await self.schedule.gather(jobs)
+        groups = [found[at : at + repeats] for at in range(0, len(found), repeats)]
+        return [replace(first, again=tuple(each.score for each in more)) for first, *more in groups]
+
+    def _repeated(self, at: int) -> Rollouts:
+        """The same, for the repetition `at` of each rollout."""
+        if at not in self._repeats:
+            self._repeats[at] = replace(self, repeat=self.repeat + at)
+        return self._repeats[at]
 
     async def evaluate_all(self, pairs: Sequence[tuple[Example, Candidate]], phase: Phase) -> list[Rollout]:
         """Run and judge each example under its own texts, side by side; in the order of `pairs`. See `evaluate`."""
@@ -163,11 +201,12 @@ class Rollouts:
 
     def keep_spend(self) -> None:
         """Put what was spent up to now into the journal, so that the Budget covers all sessions of the run."""
-        self.journal.put("run", "spend", spend_adapter().dump_python(self.metering.ledger.spend, mode="json"))
+        self.memos.receipts.keep_spend()
 
     async def _one(self, example: Example, candidate: Candidate, phase: Phase) -> Rollout:
         entry = self._find(example, candidate)
         cached = entry is not None
+        self.held_out.check(example.id, candidate_hash(candidate), known=cached)
         if entry is None:
             entry = self._keep(await self._run(example, candidate, phase), candidate)
         # Read back in any case: what follows cannot differ between a run and one that goes on from the journal.
@@ -184,29 +223,57 @@ class Rollouts:
         )
         return rollout
 
-    async def _run(self, example: Example, candidate: Candidate, phase: Phase) -> Rollout:
+    async def _run(self, example: Example, candidate: Candidate, phase: Phase, tries: int = _TRIES) -> Rollout:
+        self.metering.ledger.begin(phase)
         meter = self.metering.meter(phase)
         again = f"/{self.repeat}" if self.repeat else ""
         what = f"{self.run}/{phase}/{example.id}/{candidate_hash(candidate)}{again}"
         name = hashlib.sha256(what.encode()).hexdigest()[:32]
-        memo = self.memos.open(example.id, complete=self._has_ended(example))
+        cut_off = self._find(example, candidate) is None
+        memo = self.memos.open(self._memory(example), name, complete=self._has_ended(example), goes_on=cut_off)
         try:
-            ran = await self.target.run(self._job(example, candidate, meter, name, memo), self.schedule)
+            # What another candidate is asking on the same example is not asked twice; a repetition draws anew.
+            with overlay(flight=self.schedule.flight(f"{example.id}{again}")):
+                job = self._job(example, candidate, meter, name, memo)
+                ran = await self.patience.run(self.target, job, self.schedule, meter)
         finally:
-            self.memos.keep(example.id, memo)
+            self.memos.keep(self._memory(example), name, memo)
+        self.memos.receipts.check()
         meter.check()
         self.own_model.settle()
-        if memo is not None and memo.refused is not None:
+        if tries > 1 and is_stale(ran.error):
+            if not self._stale:
+                self._stale = True
+                self.emit(Warned, message=_STALE)
+            return await self._run(example, candidate, phase, tries - 1)
+        failed_times = _TRIES - tries + 1
+        if failed_times < AGAIN and ran.error is not None and meter.passes(ran.error):
+            await pause(failed_times)
+            return await self._run(example, candidate, phase, tries - 1)
+        if memo.refused is not None:
             return Rollout(example, ran.trace, (Score(REPLAY, None, error=str(memo.refused)),))
         if ran.error is not None:
             self.errors[example.id] = ran.error
-            return Rollout(example, ran.trace, (Score(ERROR, 0.0, f"{type(ran.error).__name__}: {ran.error}"),))
+            key = TIMEOUT if meter.stopped else ERROR
+            return Rollout(example, ran.trace, (Score(key, 0.0, f"{type(ran.error).__name__}: {ran.error}"),))
+        return Rollout(example, ran.trace, await self._judged(example, ran, phase, name))
+
+    async def _judged(self, example: Example, ran: Ran, phase: Phase, name: str, times: int = 1) -> tuple[Score, ...]:
         # Judging the test set is a part of its cost, and draws on what was kept back for it.
         judging = self.metering.meter(Phase.TEST if phase is Phase.TEST else Phase.JUDGE)
-        with overlay({}, meter=judging):
-            scores = await self.evals.score(example, ran.outputs, trace=ran.trace, model=self.own_model.model)
+        memory = self.memos.receipts.replay(f"verdict {name}")
+        try:
+            with overlay({}, meter=judging, memory=memory), self.patience.evaluators():
+                scores = await self.evals.score(example, ran.outputs, trace=ran.trace, model=self.own_model.model)
+        finally:
+            if self.patience.seconds is not None:
+                judging.stop()
+        self.memos.receipts.check()
         judging.check()
-        return Rollout(example, ran.trace, scores)
+        if times < AGAIN and judging.passes() and any(score.error for score in scores):
+            await pause(times)
+            return await self._judged(example, ran, phase, name, times + 1)
+        return scores
 
     def _job(self, example: Example, candidate: Candidate, meter: Meter, trace: str, memo: Replay | None = None) -> Job:
         return Job(
@@ -222,15 +289,21 @@ class Rollouts:
             memo=memo,
         )
 
+    def _memory(self, example: Example) -> str:
+        """Under which name replies are shared. A repetition draws its own; no id of an example holds the separator."""
+        return f"{example.id}\x1f{self.repeat}" if self.repeat else example.id
+
     def _has_ended(self, example: Example) -> bool:
         """Whether a rollout of the example has run to its end, so that all its tool calls are known."""
         scores = (cast("list[dict[str, JSON]]", entry["scores"]) for entry in self._entries(example))
-        return any(not found or found[0]["key"] != ERROR for found in scores)
+        return any(not found or found[0]["key"] not in {ERROR, TIMEOUT} for found in scores)
 
     def _find(self, example: Example, candidate: Candidate) -> dict[str, JSON] | None:
         for entry in self._entries(example):
             visited = {tuple(place) for place in cast("list[list[str]]", entry["visited"])}
-            if {**_texts(candidate, visited)} == entry["texts"]:
+            # What one that was given up had visited is not known.
+            alone = entry.get("only")
+            if alone == candidate_hash(candidate) if alone else {**_texts(candidate, visited)} == entry["texts"]:
                 return entry
         return None
 
@@ -257,6 +330,8 @@ class Rollouts:
             "trace": rollout.trace.to_json() if rollout.trace else None,
             "scores": _scores_adapter().dump_python(rollout.scores, mode="json"),
         }
+        if rollout.scores and rollout.scores[0].key == TIMEOUT:
+            entry["only"] = candidate_hash(candidate)
         assert self._kept is not None
         self._kept.setdefault(rollout.example.id, []).append(entry)
         self.journal.put(self._kind, f"{rollout.example.id}/{candidate_hash(candidate)}", entry)

@@ -107,9 +107,10 @@ async def _validate(session: Session, trial: Trial) -> bool:
     verdict: Verdict | None = None
     # An optimizer with a pool learns from where a candidate is good, even if it is not taken.
     whole = isinstance(session.optimizer, PoolOptimizer)
+    places = max(1, settings.concurrency // settings.repeats)
     while rest and verdict is None:
         # As many as run side by side: fewer at a time would not be faster.
-        now, rest = rest[: settings.concurrency], rest[settings.concurrency :]
+        now, rest = rest[:places], rest[places:]
         rollouts += await session.evaluate(now, Phase.VALIDATION, trial.texts)
         if not whole:
             verdict = race.lost(gate, before, scores_by_id(rollouts), rest)

@@ -41,6 +41,7 @@ from textgrad_lg.run.decisions import Decisions
 from textgrad_lg.run.deploy import CANDIDATE
 from textgrad_lg.run.ending import finish
 from textgrad_lg.run.gate import Verdict, validation_gate
+from textgrad_lg.run.held_out import HeldOut
 from textgrad_lg.run.learn import gradients_on, proposals_for
 from textgrad_lg.run.people import People
 from textgrad_lg.run.pool import Pool
@@ -64,7 +65,11 @@ if TYPE_CHECKING:
     from textgrad_lg.registry import PromptRegistry
     from textgrad_lg.run.result import OptimizeResult
     from textgrad_lg.run.settings import Settings
+    from textgrad_lg.run.spend import Spend
     from textgrad_lg.types import JSON
+
+_REPEATED = (Phase.VALIDATION, Phase.TEST)
+"""The phases that decide by a paired test, of which each example may be run several times."""
 
 
 @dataclass(kw_only=True)
@@ -82,6 +87,7 @@ class Session:
     rollouts: Rollouts
     folder: Path
     people: People = field(default_factory=People)
+    predicted: Spend | None = None
 
     discovery: Discovery = field(init=False)
     parameters: dict[Site, Template] = field(init=False, default_factory=dict["Site", "Template"])
@@ -103,8 +109,18 @@ class Session:
         self.pool = Pool(rollouts.metering.prices)
         self.decisions = Decisions(rollouts.emit, rollouts.run)
         self.warnings = Warnings(lambda message: rollouts.emit(Warned, message=message))
-        self.reserve = Reserve(self.splits, self.settings.batch, rollouts.metering, rollouts.journal)
+        settings = self.settings
+        self.reserve = Reserve(
+            self.splits,
+            settings.batch,
+            rollouts.metering,
+            rollouts.journal,
+            makes_do=True,
+            seed=settings.seed,
+            repeats=settings.repeats,
+        )
         self.asked = Asked(rollouts, self.model)
+        rollouts.held_out = HeldOut(self.splits.test, rollouts.journal)
 
     @property
     def accepted(self) -> Candidate:
@@ -131,19 +147,22 @@ class Session:
     async def _steps(self) -> str:
         """Take step after step; returns why it stopped."""
         settings = self.settings
-        self.reserve.check(Usage(1))
+        self.reserve.check(Usage(1, rollouts=1))
         batches = minibatches(self.splits.train, settings.batch, settings.seed)
         self._first = next(batches)
         try:
             await self._meet(self._first)
             first = await self.evaluate(self._first, Phase.ROLLOUT)
             self.reserve.measure(len(first))
+            self.splits = self.reserve.splits
             validation = await self.evaluate(self.splits.validation, Phase.VALIDATION)
             self.reserve.follow(validation)
         except BudgetExhausted as error:
             raise BudgetTooSmall(
                 f"the budget does not pay for one evaluation of the graph as it is: {error}"
             ) from error
+        if self.reserve.left_out:
+            self.warnings.add(self.reserve.left_out)
         useless = self._discover([*first, *validation])
         if useless is not None:
             return useless
@@ -258,7 +277,9 @@ class Session:
     ) -> list[Rollout]:
         """Run and judge `examples` under `candidate`, or under the texts accepted so far; see `Rollouts.evaluate`."""
         candidate = self.accepted if candidate is None else candidate
-        return self._noted(await self.rollouts.evaluate(examples, candidate, phase, one_by_one=one_by_one))
+        repeats = self.settings.repeats if phase in _REPEATED else 1
+        found = await self.rollouts.evaluate(examples, candidate, phase, one_by_one=one_by_one, repeats=repeats)
+        return self._noted(found)
 
     async def evaluate_all(self, pairs: Sequence[tuple[Example, Candidate]], phase: Phase) -> list[Rollout]:
         """Run and judge each example under its own texts, side by side; see `Rollouts.evaluate_all`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
@@ -26,6 +27,11 @@ class Settings:
         fractions: Shares of the examples for train, validation and test, where the data does not say.
         strategy: How the reverse pass makes its gradients.
         concurrency: Rollouts and model calls side by side, at most.
+        calls_in_flight: Calls of one model under way at once, at most, whoever makes them; None for as many as
+            `concurrency`. A server that says it is asked too much (429, 503) lowers it for a while.
+        repeats: How often each validation and test example is run with the same texts. The mean of its scores enters the
+            paired tests, so luck of one run weighs less; worth its price where graph or evaluator are noisy, as `diagnose`
+            says. Each repetition asks the models anew.
         seed: All chance comes from it.
         carry_context: Whether to carry the context into threads that the graph starts by itself, in the whole process,
             while the run lasts; see `textgrad_lg.carry_context`. A run warns where that is needed.
@@ -36,6 +42,9 @@ class Settings:
             example. "replay": once a rollout on an example has ended, tools do not run on it any more; a rollout that
             then calls one otherwise is not judged.
         pure_tools: Names of tools that may run again under "replay".
+        timeout: Seconds that a run of the graph, and each evaluator, may take, with what it waits for its turn; None for
+            as long as it takes. A rollout that takes longer scores 0, and an evaluator then has no score. Their threads
+            cannot be ended, and are left behind: they make no further model call, and nothing waits for them.
     """
 
     steps: int = 4
@@ -46,16 +55,23 @@ class Settings:
     fractions: tuple[float, float, float] = (0.4, 0.3, 0.3)
     strategy: Strategy = Strategy.AUTO
     concurrency: int = 8
+    calls_in_flight: int | None = None
+    repeats: int = 1
     seed: int = 0
     carry_context: bool = False
     replay: bool = True
     tools: Tools = Tools.RUN
     pure_tools: tuple[str, ...] = ()
+    timeout: float | None = None
 
     def __post_init__(self) -> None:
-        for name in ("steps", "batch", "validate", "concurrency"):
+        for name in ("steps", "batch", "validate", "concurrency", "repeats"):
             if getattr(self, name) < 1:
                 raise DataError(f"Settings({name}={getattr(self, name)}): it has to be 1 or more")
+        if self.timeout is not None and not 0 < self.timeout < math.inf:
+            raise DataError(f"Settings(timeout={self.timeout}): it has to be a number of seconds above 0, or None")
+        if self.calls_in_flight is not None and self.calls_in_flight < 1:
+            raise DataError(f"Settings(calls_in_flight={self.calls_in_flight}): it has to be 1 or more, or None")
         words: tuple[tuple[str, type[StrEnum]], ...] = (("strategy", Strategy), ("tools", Tools))
         for name, kind in words:
             given = getattr(self, name)
@@ -63,13 +79,21 @@ class Settings:
                 object.__setattr__(self, name, kind(given))
             except ValueError as error:
                 raise DataError(f"Settings({name}={given!r}): it has to be {', '.join(kind)}") from error
-        if self.tools is not Tools.RUN and not self.replay:
-            raise DataError(f"Settings(tools={self.tools.value!r}, replay=False): without replay all tools run")
-        if isinstance(self.pure_tools, str):
-            raise DataError(f"Settings(pure_tools={self.pure_tools!r}): it has to be the names of tools, as a tuple")
+        self._check_tools()
         for name in ("alpha", "significance"):
             if not 0 < getattr(self, name) < 1:
                 raise DataError(f"Settings({name}={getattr(self, name)}): it has to lie between 0 and 1")
+
+    def _check_tools(self) -> None:
+        if self.tools is not Tools.RUN and not self.replay:
+            raise DataError(f"Settings(tools={self.tools.value!r}, replay=False): without replay all tools run")
+        if self.tools is not Tools.RUN and self.repeats > 1:
+            raise DataError(
+                f"Settings(tools={self.tools.value!r}, repeats={self.repeats}): a repetition runs tools again, which "
+                "that keeps them from; leave repeats at 1, or tools at 'run'"
+            )
+        if isinstance(self.pure_tools, str):
+            raise DataError(f"Settings(pure_tools={self.pure_tools!r}): it has to be the names of tools, as a tuple")
 
     def to_json(self) -> dict[str, JSON]:
         """The settings as plain values."""

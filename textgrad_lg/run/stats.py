@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import sys
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from textgrad_lg.example import Example
 
 
 RESAMPLES = 9999
@@ -16,6 +17,38 @@ RESAMPLES = 9999
 _NORMAL_95 = 1.959963984540054
 _SAME = 1e-9  # differences closer than this, relative to the largest, differ by rounding alone
 _CHUNK = 256  # keeps memory small: this many resamples of all examples at a time
+
+
+@dataclass(frozen=True, slots=True)
+class TagEffect:
+    """What changed on the examples of one tag. It says where a difference comes from; it proves nothing by itself.
+
+    Attributes:
+        tag: The tag.
+        before: Mean score of the first version on them.
+        after: Mean score of the second.
+        difference: `after - before`.
+        low: Lower end of the 95 % confidence interval of the difference; None where there is none.
+        high: Upper end of it.
+        p_value: Two-sided, and adjusted for the number of tags by Benjamini and Yekutieli (2001), since among many tags some
+            differ by chance; examples may have several tags.
+        n: Examples of the tag that were judged both times.
+    """
+
+    tag: str
+    before: float
+    after: float
+    difference: float
+    low: float | None
+    high: float | None
+    p_value: float
+    n: int
+
+    def __str__(self) -> str:
+        parts = [f"{self.tag}: {self.before:.2f} -> {self.after:.2f}"]
+        if self.low is not None and self.high is not None:
+            parts.append(f"[{self.low:+.2f}, {self.high:+.2f}]")
+        return ", ".join([*parts, f"p = {self.p_value:.2g}", f"n = {self.n}"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +66,7 @@ class Comparison:
         n: Examples that were judged both times.
         missing: Examples left out, because one side or both had no score.
         per_example: Id, score before and score after of each of the `n` examples, in the order of `before`.
+        by_tag: The same for the examples of each tag, by tag; empty where the examples have none.
     """
 
     before: float | None
@@ -45,6 +79,7 @@ class Comparison:
     n: int
     missing: int
     per_example: tuple[tuple[str, float, float], ...]
+    by_tag: tuple[TagEffect, ...] = field(default=())
 
     def __str__(self) -> str:
         if self.before is None or self.after is None or self.p_value is None:
@@ -55,8 +90,23 @@ class Comparison:
         parts += [f"p = {self.p_value:.2g}", f"n = {self.n}"]
         return ", ".join([*parts, f"{self.missing} not judged"] if self.missing else parts)
 
+    def table(self) -> str:
+        """A line for each example: what it scored before and after, and the difference. Those that lost most come first."""
+        rows = sorted(self.per_example, key=lambda row: row[2] - row[1])
+        width = max([len("example"), *(len(name) for name, *_ in rows)])
+        head = f"{'example':{width}}  before  after  change"
+        return "\n".join(
+            [head, *(f"{name:{width}}  {old:6.2f}  {new:5.2f}  {new - old:+6.2f}" for name, old, new in rows)]
+        )
 
-def compare(before: Mapping[str, float | None], after: Mapping[str, float | None], *, seed: int = 0) -> Comparison:
+
+def compare(
+    before: Mapping[str, float | None],
+    after: Mapping[str, float | None],
+    *,
+    seed: int = 0,
+    tags: Mapping[str, Sequence[str]] | None = None,
+) -> Comparison:
     """Compare two versions of a graph on the same examples.
 
     The p-values are those of the paired sign-flip permutation test: if the versions did not differ, each example's
@@ -75,6 +125,7 @@ def compare(before: Mapping[str, float | None], after: Mapping[str, float | None
         before: Score by example id; None, or a number that is not finite, where there is none.
         after: The same for the second version.
         seed: Of all chance; the same arguments give the same result.
+        tags: The tags of each example, by its id, for the effect by tag; see `tags_of`.
     """
     both = ((name, old, after.get(name)) for name, old in before.items())
     pairs = tuple(
@@ -99,7 +150,43 @@ def compare(before: Mapping[str, float | None], after: Mapping[str, float | None
         n=len(pairs),
         missing=missing,
         per_example=pairs,
+        by_tag=_by_tag(pairs, tags or {}, seed),
     )
+
+
+def tags_of(examples: Sequence[Example]) -> dict[str, tuple[str, ...]]:
+    """The tags of each example that has some: `metadata["tags"]`, a list of texts, or `metadata["tag"]`, one.
+
+    What is neither a text nor a whole number is no tag, and is left out.
+    """
+    found = {example.id: _tags(example) for example in examples}
+    return {name: tags for name, tags in found.items() if tags}
+
+
+def _tags(example: Example) -> tuple[str, ...]:
+    one, many = example.metadata.get("tag"), example.metadata.get("tags")
+    every = [one, *(many if isinstance(many, list) else [many])]
+    return tuple(dict.fromkeys(str(tag) for tag in every if isinstance(tag, str | int) and tag != ""))
+
+
+def _by_tag(
+    pairs: Sequence[tuple[str, float, float]], tags: Mapping[str, Sequence[str]], seed: int
+) -> tuple[TagEffect, ...]:
+    from scipy.stats import false_discovery_control
+
+    found: list[TagEffect] = []
+    for tag in sorted({tag for name, *_ in pairs for tag in tags.get(name, ())}):
+        mine = [pair for pair in pairs if tag in tags.get(pair[0], ())]
+        one = compare({name: old for name, old, _ in mine}, {name: new for name, _, new in mine}, seed=seed)
+        assert one.before is not None
+        assert one.after is not None
+        assert one.difference is not None
+        assert one.p_value is not None
+        found.append(TagEffect(tag, one.before, one.after, one.difference, one.low, one.high, one.p_value, one.n))
+    if not found:
+        return ()
+    adjusted = false_discovery_control([effect.p_value for effect in found], method="by")
+    return tuple(replace(effect, p_value=float(value)) for effect, value in zip(found, adjusted, strict=True))
 
 
 def _sign_flip(differences: Sequence[float], alternative: Literal["two-sided", "greater"], seed: int) -> float:

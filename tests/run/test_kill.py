@@ -1,0 +1,106 @@
+"""Killed with SIGKILL at any point, a run goes on to the same end, and pays for no answered call twice.
+
+A call counts as answered when what the model returned is in the journal, which is so before whoever asked has it. Between
+the model's return and that lies LangChain's end of the call, its callbacks included, and one write. A kill in there, or
+before the model has returned, loses the calls under way, of which there are no more than go on at once.
+
+`make test-kill` draws 50 points; the default suite only a few.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+MANY = int(os.environ.get("TEXTGRAD_LG_KILLS", "0"))
+ROOT = Path(__file__).parents[2]
+
+
+def sessions(folder, concurrency, *ends):
+    """The run that was left alone, and those that were ended as told."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.run.killed", str(folder), str(concurrency), *ends],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-5000:]
+    whole, *runs = json.loads(done.stdout)
+    return whole, runs
+
+
+def said(session, what):
+    return [tuple(words[1:]) for words in session if words[0] == what]
+
+
+def asked(run):
+    return Counter(call for session in run["sessions"] for call in said(session, "asked"))
+
+
+def under_way(session):
+    """How many calls had been asked and were not known to be kept when a session ended."""
+    return len(said(session, "asked")) - len(said(session, "kept"))
+
+
+def check(run, whole, concurrency):
+    """What must hold of every run, however it was killed."""
+    assert run["ends"][-1]["same"] == whole["ends"][0]["same"]
+    # No call that was kept was ever made again.
+    kept = [call for session in run["sessions"] for call in said(session, "kept")]
+    assert len(set(kept)) == len(kept)
+    # A reply that two shared is asked for once and kept for each, so of several rollouts this is only a bound.
+    lost = [under_way(session) for session in run["sessions"]]
+    assert all(calls <= concurrency for calls in lost)
+    assert lost[-1] <= 0
+    if concurrency == 1:
+        assert min(lost) == 0
+        # Side by side, which of two equal calls comes first is up to the machine; one by one, the calls are the same.
+        more = asked(run) - asked(whole)
+        assert not asked(whole) - asked(run)
+        assert more.total() <= sum(lost)
+        # A call that was lost is in what was spent only where the process lived to say so.
+        assert 0 <= run["ends"][-1]["calls"] - whole["ends"][0]["calls"] <= sum(lost)
+
+
+@pytest.mark.timeout(3600)
+@pytest.mark.parametrize(("concurrency", "points"), [(1, MANY // 2), (4, MANY - MANY // 2)] if MANY else [(4, 2)])
+def test_killed_at_random_points_it_ends_as_if_nothing_had_been(tmp_path, concurrency, points):
+    draw = random.Random(concurrency)
+    whole, runs = sessions(tmp_path, concurrency, *(f"{draw.uniform(0, 0.35):.4f}" for _ in range(points)))
+    assert whole["ends"][0]["same"]["labels"] == {"candidate": 2, "production": 2}
+    killed = 0
+    for run in runs:
+        check(run, whole, concurrency)
+        killed += run["ends"].count(None)
+    # A point beyond the end of what a session had left to do kills nothing.
+    assert killed >= points // 2
+
+
+KEPT = ("kept/rollout:5", "kept/verdict:1", "kept/gradients:2", "kept/proposals:1")
+LOST = ("answered/model:2", "answered/tool:1", "answered/critic:1", "answered/arbiter:1")
+
+
+@pytest.mark.timeout(600)
+def test_what_is_kept_is_not_asked_again_and_what_is_lost_is_one_call(tmp_path):
+    whole, (run, *others) = sessions(tmp_path, 1, "full:200000", *KEPT, *LOST)
+    assert not others
+    check(run, whole, 1)
+    full, *killed, _ = run["ends"]
+    assert killed == [None] * 8
+    # No room: said plainly, nothing more is paid for that could not be kept, and gone on with when there is room again.
+    assert "journal.sqlite3 cannot be written" in full["error"]
+    assert "make room" in full["error"]
+    assert "run_dir=" in full["notes"][-1]
+    # Ended right after a reply was kept, nothing is asked again; ended before, the one call that was lost.
+    assert [under_way(session) for session in run["sessions"][1:]] == [0] * 4 + [1] * 4 + [0]
+    lost = [said(session, "asked")[-1] for session in run["sessions"] if under_way(session)]
+    assert asked(run) - asked(whole) == Counter(lost)
+    assert run["ends"][-1]["calls"] == whole["ends"][0]["calls"] + under_way(run["sessions"][0])
