@@ -1,11 +1,20 @@
-"""Running a coroutine from sync code: anywhere, and so that Ctrl-C ends it soon and says how to go on."""
+"""Running a coroutine from sync code: anywhere, and so that Ctrl-C ends it soon and says how to go on.
+
+Clients of models keep their connections for the process (langchain_openai does), and a connection belongs to the event loop
+that it was opened on. So the event loop outlives the call: the next call from the main thread, or from within a running
+loop, goes on with the same one.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import atexit
 import contextvars
+import os
 import sys
 import threading
+from concurrent.futures import wait
+from functools import cache
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from textgrad_lg.executor import Threads
@@ -35,15 +44,76 @@ def run_sync(coroutine: Coroutine[Any, Any, T]) -> T:
     except RuntimeError:
         task = None
     try:
-        return job.run() if task is None and not in_loop() else _beside(job, task)
+        return _here(job) if task is None and not in_loop() else _beside(job, task)
     except (KeyboardInterrupt, asyncio.CancelledError):
         for note in job.notes:
             print(note, file=sys.stderr)  # noqa: T201  a traceback may be shown without notes, or not at all
         raise
 
 
+class _Loop:
+    """An event loop that is kept from call to call, for one call at a time."""
+
+    def __init__(self) -> None:
+        self._free = threading.Lock()
+        self._runner: asyncio.Runner | None = None
+
+    def take(self) -> bool:
+        """Whether it is the taker's now."""
+        return self._free.acquire(blocking=False)
+
+    def give_back(self) -> None:
+        """Let others take it."""
+        self._free.release()
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """The coroutine's result. Whoever calls has taken the loop, and calls from one and the same thread each time."""
+        if self._runner is None:
+            self._runner = asyncio.Runner(loop_factory=asyncio.new_event_loop)
+        threads = Threads(_THREADS)
+        self._runner.get_loop().set_default_executor(threads)
+        try:
+            result = self._runner.run(_alone(coroutine), context=contextvars.copy_context())
+        except BaseException as error:
+            # The loop waits for its pool when it is closed; after Ctrl-C it must not.
+            threads.leave()
+            if not isinstance(error, Exception):
+                self.close()
+            raise
+        threads.shutdown()
+        return result
+
+    def end(self) -> None:
+        """Close it for good, unless it is in use. For the end of the process."""
+        if self.take():
+            self.close()
+
+    def close(self) -> None:
+        """Close it; the next call makes another."""
+        runner, self._runner = self._runner, None
+        if runner is not None:
+            runner.close()
+
+
+@cache
+def _main_loop(process: int) -> _Loop:  # noqa: ARG001  a fork has no use for its parent's loop
+    """The loop of calls from the main thread."""
+    return _until_the_end(_Loop())
+
+
+@cache
+def _side(process: int) -> tuple[_Loop, Threads]:  # noqa: ARG001  as above
+    """The loop of calls from within running loops, and the one thread that it runs in."""
+    return _until_the_end(_Loop()), Threads(1, "textgrad-lg-run")
+
+
+def _until_the_end(loop: _Loop) -> _Loop:
+    atexit.register(loop.end)
+    return loop
+
+
 class _Job:
-    """A coroutine that is run in an event loop of its own, and can be cancelled from another thread."""
+    """A coroutine that is run in an event loop, and can be cancelled from another thread."""
 
     def __init__(self, coroutine: Coroutine[Any, Any, Any]) -> None:
         self._coroutine = coroutine
@@ -51,16 +121,15 @@ class _Job:
         self._task: asyncio.Task[Any] | None = None
         self.notes: list[str] = []
 
-    def run(self) -> Any:
-        with asyncio.Runner() as runner:
-            threads = Threads(_THREADS)
-            runner.get_loop().set_default_executor(threads)
-            try:
-                return runner.run(self._noted())
-            except BaseException:
-                # The loop waits for its pool when it is closed; after Ctrl-C it must not.
-                threads.leave()
-                raise
+    def run(self, loop: _Loop | None = None) -> Any:
+        """Run on `loop`, or on one that is closed afterwards."""
+        if loop is not None:
+            return loop.run(self._noted())
+        own = _Loop()
+        try:
+            return own.run(self._noted())
+        finally:
+            own.close()
 
     def cancel(self) -> None:
         if self._loop is not None and self._task is not None:
@@ -80,6 +149,17 @@ class _Job:
             awake.cancel()
 
 
+async def _alone(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Await the coroutine, and leave no task on the loop."""
+    try:
+        return await coroutine
+    finally:
+        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+
 async def _stay_awake() -> None:
     # Python handles a signal between two steps of its own code. One that comes just before the event loop falls asleep
     # does not wake it, and Ctrl-C would wait for the next reply of a model.
@@ -96,31 +176,52 @@ def in_loop() -> bool:
     return True
 
 
+def is_stale(error: BaseException | None) -> bool:
+    """Whether a client failed because its connection belongs to an event loop that was closed before."""
+    seen: set[int] = set()
+    while error is not None and id(error) not in seen:
+        if isinstance(error, RuntimeError) and str(error) == "Event loop is closed":
+            return True
+        seen.add(id(error))
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _here(job: _Job) -> Any:
+    """Run in this thread."""
+    if threading.current_thread() is not threading.main_thread():
+        return job.run()
+    loop = _main_loop(os.getpid())
+    if not loop.take():
+        return job.run()
+    try:
+        return job.run(loop)
+    finally:
+        loop.give_back()
+
+
 def _beside(job: _Job, task: asyncio.Task[Any] | None) -> Any:
     """Run in a thread, because this one has a running loop already."""
-    found: list[Any] = []
-    raised: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            found.append(job.run())
-        except BaseException as error:  # noqa: BLE001  handed to the caller's thread, where it is raised again
-            raised.append(error)
-
-    thread = threading.Thread(target=contextvars.copy_context().run, args=(work,), name="textgrad-lg-run", daemon=True)
-    thread.start()
+    loop, thread = _side(os.getpid())
+    kept = loop.take()
+    if not kept:
+        # It is in use: by another thread, or by the very run that calls from within itself.
+        thread = Threads(1, "textgrad-lg-run")
+    ended = thread.submit(contextvars.copy_context().run, job.run, loop if kept else None)
     asked = 0 if task is None else task.cancelling()
     try:
-        while thread.is_alive():
-            thread.join(_LOOK)
+        while not wait([ended], timeout=_LOOK).done:
             # Ctrl-C cancels the task that called us, which cannot notice while it waits here.
             if task is not None and task.cancelling() > asked:
                 asked = task.cancelling()
                 job.cancel()
+        return ended.result()
     except KeyboardInterrupt:
         job.cancel()
-        thread.join()
+        wait([ended])
         raise
-    if raised:
-        raise raised[0]
-    return found[0]
+    finally:
+        if kept:
+            loop.give_back()
+        else:
+            thread.shutdown(wait=False)

@@ -22,6 +22,7 @@ from textgrad_lg.run.budget import Spend
 from textgrad_lg.run.own_model import OwnModel, Refuse
 from textgrad_lg.run.target import Job
 from textgrad_lg.site import Site
+from textgrad_lg.sync import is_stale
 from textgrad_lg.trace import Trace
 from textgrad_lg.types import JSON, Meter, Phase
 
@@ -40,6 +41,8 @@ Candidate = Mapping[Site, Replacement]
 """The Parameters whose text differs from the graph's own."""
 ERROR = "error"
 """The key of the one score of a rollout whose graph raised."""
+_TRIES = 8
+"""Times at most that a rollout is made where a model's client has connections of a closed event loop."""
 REPLAY = "replay"
 """The key of the one score, without a value, of a rollout that cannot be judged, because a tool was not run."""
 
@@ -184,7 +187,7 @@ class Rollouts:
         )
         return rollout
 
-    async def _run(self, example: Example, candidate: Candidate, phase: Phase) -> Rollout:
+    async def _run(self, example: Example, candidate: Candidate, phase: Phase, tries: int = _TRIES) -> Rollout:
         meter = self.metering.meter(phase)
         again = f"/{self.repeat}" if self.repeat else ""
         what = f"{self.run}/{phase}/{example.id}/{candidate_hash(candidate)}{again}"
@@ -198,6 +201,9 @@ class Rollouts:
         self.own_model.settle()
         if memo is not None and memo.refused is not None:
             return Rollout(example, ran.trace, (Score(REPLAY, None, error=str(memo.refused)),))
+        if tries > 1 and is_stale(ran.error):
+            # Each failure rids the client of one such connection; the graph and its texts have no part in it.
+            return await self._run(example, candidate, phase, tries - 1)
         if ran.error is not None:
             self.errors[example.id] = ran.error
             return Rollout(example, ran.trace, (Score(ERROR, 0.0, f"{type(ran.error).__name__}: {ran.error}"),))
