@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import os
 import socket
+from contextlib import suppress
 
-import hypothesis
 import pytest
 
-# How long an example takes says how busy the machine is; no test depends on it.
-hypothesis.settings.register_profile("suite", deadline=None)
-hypothesis.settings.load_profile("suite")
+# The environment of the tests with a server has no hypothesis, and no property tests.
+with suppress(ImportError):
+    import hypothesis
+
+    # How long an example takes says how busy the machine is; no test depends on it.
+    hypothesis.settings.register_profile("suite", deadline=None)
+    hypothesis.settings.load_profile("suite")
 
 # Set before anything imports a LangChain module: no test may report to a service that the machine is configured for.
 for _name in (

@@ -16,7 +16,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from langgraph.graph import START, StateGraph
 
 from tests.run import worlds
-from textgrad_lg import Evals, MemoryRegistry, Settings, SQLiteRegistry, Strategy, aoptimize, optimize
+from textgrad_lg import Evals, MemoryRegistry, Settings, SQLiteRegistry, Strategy, aoptimize, optimize, sync
 from textgrad_lg.events import ExampleScored, RunFinished
 from textgrad_lg.executor import Threads
 from textgrad_lg.run.journal import Journal
@@ -164,7 +164,7 @@ def test_inside_a_loop_a_second_way_to_be_interrupted(monkeypatch, capsys, tmp_p
     """A notebook's Ctrl-C is a KeyboardInterrupt out of the wait for the run's thread."""
     waiting, go_on = threading.Event(), threading.Event()
     model = worlds.review_model()
-    answer, wait, me, due = model.answer, threading.Event.wait, threading.get_ident(), [True]
+    answer, real, due = model.answer, sync.wait, [True]
 
     def slowly(messages):
         waiting.set()
@@ -173,14 +173,14 @@ def test_inside_a_loop_a_second_way_to_be_interrupted(monkeypatch, capsys, tmp_p
 
     model.answer = slowly
 
-    def interrupted(self, timeout=None):
-        if threading.get_ident() == me and timeout is not None and due:
+    def interrupted(futures, timeout=None):
+        if due:
             due.clear()
-            assert wait(waiting, 60)
+            assert waiting.wait(60)
             raise KeyboardInterrupt
-        return wait(self, timeout)
+        return real(futures, timeout)
 
-    monkeypatch.setattr(threading.Event, "wait", interrupted)
+    monkeypatch.setattr(sync, "wait", interrupted)
 
     async def notebook():
         optimize(

@@ -46,10 +46,10 @@ ERROR = "error"
 """The key of the one score of a rollout whose graph raised."""
 TIMEOUT = "timeout"
 """The key of the one score of a rollout that took too long."""
+_TRIES = 8
+"""Times at most that a rollout is made where a model's client has connections of a closed event loop."""
 REPLAY = "replay"
 """The key of the one score, without a value, of a rollout that cannot be judged, because a tool was not run."""
-_TRIES = 8
-"""How often a rollout is made where a connection is of a closed event loop; each failure rids the model's client of one."""
 _STALE = (
     "a model's client had kept connections of an event loop that is closed by now, as after an asyncio.run(...) before this "
     "run. The rollouts that failed for it are made again, and each call that failed may be billed. To avoid it, make all "
