@@ -204,5 +204,6 @@ def test_settings_are_plain_values():
             "replay": True,
             "tools": "run",
             "pure_tools": [],
+            "timeout": None,
         }
     )

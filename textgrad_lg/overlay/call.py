@@ -112,15 +112,18 @@ class Call:
             meter.entered(self)
         # What is made inside a call, or while its stream is being read, must wait for nothing: others wait for that call.
         wait = wait and not self._inside and not (limits is not None and limits.is_lent(meter))
-        if recall is not None:
-            if whole and wait and scope.flight is not None:
-                while (under_way := recall.join(scope.flight)) is not None:
-                    yield under_way
-                self.answering = recall.model
-            if recall.known and all(recall.known):
-                return
-        if limits is None and meter is None:
-            return
+        if recall is not None and whole and wait and scope.flight is not None:
+            while (under_way := recall.join(scope.flight)) is not None:
+                yield under_way
+            self.answering = recall.model
+        answered = recall is not None and bool(recall.known) and all(recall.known)
+        if not answered and (limits is not None or meter is not None):
+            yield from self._admitted(wait=wait)
+
+    def _admitted(self, *, wait: bool) -> Generator[Future[Any]]:
+        """Gives what is to be waited for until there is a place for the call, and has it admitted."""
+        scope, recall = self._scope, self._recall
+        limits, meter = scope.limits, scope.meter
         stop, options = self._request
         # LangChain documents this method as the one that providers override to name themselves.
         params = self.model._get_ls_params(stop=stop, **options)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]

@@ -87,6 +87,11 @@ class Journal:
     ) -> None:
         self.close()
 
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be read and written."""
+        return self._db is not None
+
     def close(self) -> None:
         """Give the run directory free. A second time does nothing."""
         with self._lock:

@@ -75,6 +75,9 @@ class Receipts:
             try:
                 self.journal.note((_kind(scope), json.dumps(entry.place), row), ("run", "spend", self._spend()))
             except JournalError as error:
+                if not self.journal.is_open:
+                    # Of a thread that outlives its run, whose meter lets no further call through: nothing is left to tell.
+                    return
                 self._failed = self._failed or error
                 raise
 
