@@ -8,6 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from textgrad_lg.autograd import backward, seed
+from textgrad_lg.evals import failed
 from textgrad_lg.events import BackwardFinished, Proposed
 from textgrad_lg.gradient import Gradients
 from textgrad_lg.optim import StepContext
@@ -16,27 +17,54 @@ from textgrad_lg.run.demonstrations import demonstrations
 from textgrad_lg.run.gate import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Sequence
+    from collections.abc import Awaitable, Mapping, Sequence
 
     from langchain_core.language_models import BaseChatModel
 
     from textgrad_lg.optim import Proposals
-    from textgrad_lg.prompt import Demo
+    from textgrad_lg.prompt import Demo, Template
     from textgrad_lg.run.rollout import Candidate, Rollout
     from textgrad_lg.run.session import Session
     from textgrad_lg.site import Site
-    from textgrad_lg.trace import Trace
 
 
-async def gradients_on(session: Session, failed: Sequence[Rollout], base: Candidate) -> Gradients:
+def judged(session: Session, before: Sequence[Rollout], base: Candidate) -> tuple[Sequence[Rollout], Sequence[Rollout]]:
+    """What there is to learn from in a minibatch: its rollouts, and those of them that failed.
+
+    Each has what people said of it beside its own Scores, and, where one failed, the Parameters marked in its Trace. What
+    people say makes gradients. The gates go by the evaluators, which can judge any output.
+
+    Args:
+        session: The run.
+        before: The minibatch.
+        base: The texts that it was run with.
+    """
+    told = [session.people.on(rollout, base, session.start) for rollout in before]
+    pass_at = session.evals.pass_at
+    wrong = {
+        one.example.id
+        for one, by_people in zip(before, told, strict=True)
+        if failed(one.scores, pass_at) or failed(by_people, pass_at)
+    }
+    if not wrong:
+        return before, ()
+    discovery = replace(session.discovery, parameters=session.texts(base))
+    known = [
+        replace(one, scores=(*one.scores, *more), trace=None if one.trace is None else discovery.label(one.trace))
+        for one, more in zip(before, told, strict=True)
+    ]
+    return known, [one for one in known if one.example.id in wrong]
+
+
+async def gradients_on(session: Session, wrong: Sequence[Rollout]) -> Gradients:
     """The reverse pass over each rollout that failed, side by side.
 
     Args:
         session: The run.
-        failed: Rollouts, with their Scores.
-        base: The texts that they were run with.
+        wrong: Rollouts, as `judged` gives them.
     """
-    jobs = [partial(_backward, session, rollout, base) for rollout in failed if rollout.trace is not None]
+    tried = {site: session.decisions.tried(site) for site in session.parameters}
+    jobs = [partial(_backward, session, rollout, tried) for rollout in wrong if rollout.trace is not None]
     found = await session.rollouts.schedule.gather(jobs)
     # Told in the order of the examples, and not in that in which the critic happened to answer.
     for finished in found:
@@ -49,13 +77,12 @@ async def gradients_on(session: Session, failed: Sequence[Rollout], base: Candid
     return Gradients.merge(finished["gradients"] for finished in found)
 
 
-async def _backward(session: Session, rollout: Rollout, base: Candidate) -> dict[str, Any]:
+async def _backward(session: Session, rollout: Rollout, tried: Mapping[Site, Sequence[str]]) -> dict[str, Any]:
     """The reverse pass over one rollout, as the fields of its event."""
     assert rollout.trace is not None
     strategy, goal = session.settings.strategy, session.evals.goal
-    trace = seed(_label(session, rollout.trace, base), rollout.scores)
+    trace = seed(rollout.trace, rollout.scores)
     started = time.time()
-    tried = {site: session.decisions.tried(site) for site in session.parameters}
     ask = partial(backward, trace, strategy=strategy, goal=goal, tried=tried, concurrency=session.settings.concurrency)
     key = content_key(trace.to_json(), repr(tried), strategy, goal)
     gradients = await session.asked.gradients(key, ask)
@@ -63,15 +90,15 @@ async def _backward(session: Session, rollout: Rollout, base: Candidate) -> dict
 
 
 async def proposals_for(
-    session: Session, gradients: Gradients, before: Sequence[Rollout], failed: Sequence[Rollout], base: Candidate
+    session: Session, gradients: Gradients, before: Sequence[Rollout], wrong: Sequence[Rollout], base: Candidate
 ) -> Proposals:
     """What the optimizer proposes; what code refuses of it is decided and told.
 
     Args:
         session: The run.
         gradients: Of the step's minibatch.
-        before: The minibatch, with its Scores.
-        failed: Those of it that failed.
+        before: The minibatch, as `judged` gives it.
+        wrong: Those of it that failed.
         base: The texts that the step starts from.
     """
     assert session.optimizer is not None
@@ -82,7 +109,7 @@ async def proposals_for(
         parameters={site: template for site, template in texts.items() if site in session.discovery.trainable},
         gradients=gradients,
         goal=session.evals.goal,
-        demos=_demos(session, before, failed, base),
+        demos=_demos(before, wrong, texts),
         attempts=tuple(decisions.attempts),
         step=emit.step,
         seed=session.settings.seed,
@@ -107,16 +134,13 @@ async def proposals_for(
     return proposals
 
 
-def _label(session: Session, trace: Trace, base: Candidate) -> Trace:
-    return replace(session.discovery, parameters=session.texts(base)).label(trace)
-
-
 def _demos(
-    session: Session, rollouts: Sequence[Rollout], failed: Sequence[Rollout], base: Candidate
+    rollouts: Sequence[Rollout], wrong: Sequence[Rollout], texts: Mapping[Site, Template]
 ) -> dict[Site, tuple[Demo, ...]]:
+    failing = {rollout.example.id for rollout in wrong}
     runs = [
-        (rollout.example, _label(session, rollout.trace, base), rollout not in failed)
+        (rollout.example, rollout.trace, rollout.example.id not in failing)
         for rollout in rollouts
         if rollout.trace is not None
     ]
-    return demonstrations(runs, session.texts(base))
+    return demonstrations(runs, texts)

@@ -15,7 +15,7 @@ Scores = Mapping[str, "float | None"]
 """Score by example id; None where it could not be judged."""
 Gate = Callable[[Scores, Scores], Verdict]
 """Decides from the scores before and after."""
-_TOP = 1.0
+TOP = 1.0
 """The best score, where all that were seen lie between 0 and it."""
 
 
@@ -42,9 +42,9 @@ def lost(gate: Gate, before: Scores, after: Scores, rest: Sequence[Example]) -> 
         rest: The examples that were not run.
     """
     seen = [score for score in (*before.values(), *after.values()) if score is not None]
-    if not rest or not seen or min(seen) < 0 or max(seen) > _TOP:
+    if not rest or not seen or min(seen) < 0 or max(seen) > TOP:
         return None
-    best = {**after, **{example.id: _TOP for example in rest}}
+    best = {**after, **{example.id: TOP for example in rest}}
     if gate(before, best).accepted:
         return None
     found = gate({name: before.get(name) for name in after}, after)
@@ -75,4 +75,4 @@ def closed(gate: Gate, before: Scores, examples: Sequence[Example]) -> str | Non
 
 def _room(score: float | None) -> float:
     """How much can be won; nothing where there is no score to compare with."""
-    return -1.0 if score is None else _TOP - score
+    return -1.0 if score is None else TOP - score

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import partial
 from typing import TYPE_CHECKING
 
 from textgrad_lg.optim import PoolOptimizer
 from textgrad_lg.run import race
-from textgrad_lg.run.gate import Verdict, minibatch_gate, validation_gate
+from textgrad_lg.run.gate import Verdict, minibatch_gate
 from textgrad_lg.run.rollout import Rollout, scores_by_id
 from textgrad_lg.types import Phase
 
@@ -18,8 +17,6 @@ if TYPE_CHECKING:
     from textgrad_lg.example import Example
     from textgrad_lg.run.session import Session
     from textgrad_lg.run.trial import Trial
-
-_PERFECT = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +43,7 @@ async def select(session: Session, trials: Sequence[Trial], before: Sequence[Rol
     merges = [_Passed(trial, Verdict(True, "a merge", None, None, 0)) for trial in trials if trial.merged]
     rest = [trial for trial in trials if not trial.merged]
     first = await _minibatch(session, rest[:1], before)
-    perfect = [passed for passed in first if passed.verdict.after == _PERFECT]
+    perfect = [passed for passed in first if passed.verdict.after == race.TOP]
     ready = [*merges, *perfect][:places]
     if await _in_turn(session, ready):
         return True
@@ -72,7 +69,7 @@ async def _minibatch(session: Session, trials: Sequence[Trial], before: Sequence
     """Run trials on the minibatch, side by side: what failed first, and the rest for those that can still win."""
     examples = [rollout.example for rollout in before]
     old = scores_by_id(before)
-    failed = [example for example in examples if (old[example.id] or 0.0) < _PERFECT]
+    failed = [example for example in examples if (old[example.id] or 0.0) < race.TOP]
     others = [example for example in examples if example not in failed]
     new = [scores_by_id(rollouts) for rollouts in await _run(session, trials, failed)]
     verdicts = [race.lost(minibatch_gate, old, scores, others) for scores in new]
@@ -100,7 +97,6 @@ async def _run(session: Session, trials: Sequence[Trial], examples: Sequence[Exa
 async def _validate(session: Session, trial: Trial) -> bool:
     """Run a trial on the validation set as long as it can still win, and take it if it does."""
     settings, pool = session.settings, session.pool
-    gate = partial(validation_gate, alpha=settings.alpha, seed=settings.seed)
     before = pool.entries[pool.current].scores
     rest = race.order(session.splits.validation, before)
     rollouts: list[Rollout] = []
@@ -113,11 +109,11 @@ async def _validate(session: Session, trial: Trial) -> bool:
         now, rest = rest[:places], rest[places:]
         rollouts += await session.evaluate(now, Phase.VALIDATION, trial.texts)
         if not whole:
-            verdict = race.lost(gate, before, scores_by_id(rollouts), rest)
+            verdict = race.lost(session.gate, before, scores_by_id(rollouts), rest)
     if verdict is None:
         place = {example.id: at for at, example in enumerate(session.splits.validation)}
         rollouts.sort(key=lambda rollout: place[rollout.example.id])
-        verdict = gate(before, scores_by_id(rollouts))
+        verdict = session.gate(before, scores_by_id(rollouts))
         number = pool.add(trial.texts, rollouts, session.texts(trial.texts).values(), trial.parents)
         session.decisions.decide(trial.updates, "validation", verdict, final=True)
         if verdict.accepted:

@@ -6,7 +6,7 @@ import random
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,6 @@ from textgrad_lg.errors import (
     NoPromptFound,
     VersionConflict,
 )
-from textgrad_lg.evals import failed as has_failed
 from textgrad_lg.events import (
     Committed,
     Discovered,
@@ -42,7 +41,7 @@ from textgrad_lg.run.deploy import CANDIDATE
 from textgrad_lg.run.ending import finish
 from textgrad_lg.run.gate import Verdict, validation_gate
 from textgrad_lg.run.held_out import HeldOut
-from textgrad_lg.run.learn import gradients_on, proposals_for
+from textgrad_lg.run.learn import gradients_on, judged, proposals_for
 from textgrad_lg.run.people import People
 from textgrad_lg.run.pool import Pool
 from textgrad_lg.run.publication import Publication
@@ -127,6 +126,11 @@ class Session:
         """The texts in force: those of the start, and the edits accepted so far."""
         return self.pool.entries[self.pool.current].texts if self.pool.entries else self.start
 
+    @property
+    def gate(self) -> race.Gate:
+        """The validation gate, as this run has it."""
+        return partial(validation_gate, alpha=self.settings.alpha, seed=self.settings.seed)
+
     async def run(self) -> OptimizeResult[Any]:
         """Run to the end of the steps, of the budget, or of what can be improved."""
         started = time.time()
@@ -200,8 +204,7 @@ class Session:
 
     def _closed(self) -> str | None:
         """Why no edit could be accepted any more, whatever it did; None where one could."""
-        gate = partial(validation_gate, alpha=self.settings.alpha, seed=self.settings.seed)
-        return race.closed(gate, self.pool.entries[self.pool.current].scores, self.splits.validation)
+        return race.closed(self.gate, self.pool.entries[self.pool.current].scores, self.splits.validation)
 
     def _settled(self) -> bool:
         """Whether the coming steps start from the texts in force: always without a pool, and if its front is only these."""
@@ -229,28 +232,20 @@ class Session:
         before = rollouts[: len(examples)]
         scores = [rollout.score for rollout in before if rollout.score is not None]
         mean = sum(scores) / len(scores) if scores else None
-        # What people say makes gradients. The gates go by the evaluators, which can judge any output.
-        told = [self.people.on(rollout, base, self.start) for rollout in before]
-        said = [replace(one, scores=(*one.scores, *more)) for one, more in zip(before, told, strict=True)]
-        pass_at = self.evals.pass_at
-        failed = [
-            one
-            for one, by_evaluators, by_people in zip(said, before, told, strict=True)
-            if has_failed(by_evaluators.scores, pass_at) or has_failed(by_people, pass_at)
-        ]
+        known, wrong = judged(self, before, base)
         candidates = self._merges()
-        if failed:
-            gradients = await gradients_on(self, failed, base)
-            proposals = await proposals_for(self, gradients, said, failed, base)
+        if wrong:
+            gradients = await gradients_on(self, wrong)
+            proposals = await proposals_for(self, gradients, known, wrong, base)
             candidates += trials(proposals, base, self.parameters, number)
         accepted = await select(self, candidates, before) if candidates else False
         self.rollouts.emit(StepFinished, started=started, score=mean, accepted=accepted)
-        self._streak = 0 if failed else self._streak + 1
+        self._streak = 0 if wrong else self._streak + 1
         if accepted:
             self._passing.clear()
         elif number == self.pool.current:
             self._passing |= {rollout.example.id for rollout in before}
-            self._passing -= {rollout.example.id for rollout in failed}
+            self._passing -= {rollout.example.id for rollout in wrong}
 
     def _parent(self, step: int) -> int:
         """The number of the candidate that a step starts from."""
