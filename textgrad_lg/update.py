@@ -19,6 +19,7 @@ class Update:
         why: The reason, in one or two sentences.
         proposer: The name of the proposer that wrote it.
         gradients: The ids of the Gradients that asked for it.
+        traces: The ids of the traces that these stem from; see `optim.provenance`.
     """
 
     site: Site
@@ -27,3 +28,4 @@ class Update:
     why: str
     proposer: str
     gradients: tuple[str, ...] = ()
+    traces: tuple[str, ...] = ()

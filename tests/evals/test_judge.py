@@ -140,7 +140,7 @@ async def test_the_output_cannot_close_its_fence():
     opened = [line.split()[-1] for line in text.splitlines() if line.startswith("<<<DATA output")]
     (mark,) = [line.rstrip(">") for line in opened]
     inside = text.split(f"{mark}>>>\n", 1)[1].split(f"\n<<<END {mark}>>>", 1)[0]
-    assert inside == attack
+    assert inside == attack.replace("<<<END", "< < < END")  # with any mark, it is no delimiter any more
 
 
 async def test_long_parts_are_cut():

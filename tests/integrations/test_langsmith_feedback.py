@@ -313,20 +313,17 @@ def test_a_malicious_comment_is_fenced_bounded_and_never_reaches_a_prompt():
     [run] = join([trace], rows).runs
     [text] = sites(run.trace)["judge/system"]
     marks = FENCE.findall(text)
-    # An opening, what the attacker took for an end, the end; and the same for the correction.
+    # An opening and its end, and the same for the correction: what the attacker took for an end is none any more.
     words = [mark[3:-3].rpartition(" ") for mark in marks]
     assert [kind for kind, _, _ in words] == [
         "DATA comment of a person",
         "END",
-        "END",
         "DATA what a person wanted instead",
         "END",
-        "END",
     ]
-    first, forged, end, second, again, ending = [mark for _, _, mark in words]
+    first, end, second, ending = [mark for _, _, mark in words]
     assert (first, second) == (end, ending)
-    assert forged == again == "12345678"
-    assert forged not in {first, second}
+    assert text.count("< < < END 12345678>>>") == 2
     assert len(text) < 2 * 3 * 400 + 400
     # Proposers without a model would use the comment as it is; the delimiters keep it out.
     [run] = join([trace], [sent(run_id=call, score=0, comment=ATTACK[:75])]).runs

@@ -11,7 +11,7 @@ from textgrad_lg.autograd.choices import choices, lines, part
 from textgrad_lg.autograd.images import with_images
 from textgrad_lg.autograd.rules import Outcome, site_of
 from textgrad_lg.gradient import Gradient
-from textgrad_lg.templates import clip, fence, fill, tokens_in
+from textgrad_lg.templates import clip, fence, fill, named, tokens_in
 from textgrad_lg.types import JSON, SpanKind
 from textgrad_lg.variable import is_image, readable, text_of
 
@@ -147,7 +147,7 @@ async def fused(pruned: Pruned, critic: request.Critic, *, cap: int) -> Outcome:
     values = {
         **critic.common(pruned, range(len(pruned.seeds)), sites),
         "input": request.run_input(pruned.trace, {item.variable.id for item in items}),
-        "name": pruned.trace.name,
+        "name": named(pruned.trace.name),
         "run": f"{run}\n\n{request.explained(wanted.items())}".strip(),
         "decided": part(
             _DECIDED,

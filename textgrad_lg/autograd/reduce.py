@@ -20,20 +20,22 @@ def distinct(gradients: Iterable[Gradient]) -> tuple[str, ...]:
     return tuple(text for text, _, _ in _ranked(gradients))
 
 
-def reduce(gradients: Sequence[Gradient], *, tokens: int = 600) -> str:
+def reduce(gradients: Sequence[Gradient], *, tokens: int = 600, each: int | None = None) -> str:
     """The feedback as one list, in the order of `distinct`, each text once, with its score and how often it was said.
 
     Args:
         gradients: Gradients on one Parameter, or on anything.
         tokens: Hard cap of the result. What does not fit is counted in the last line, and the first text is clipped
             rather than left out.
+        each: Hard cap in tokens of each text, so that a long one cannot crowd out the rest; none if None.
 
     Returns:
         One line an item, `- text (score 0, 3 examples)`; empty where there are no Gradients.
     """
     ranked = _ranked(gradients)
     lines: list[str] = []
-    for at, (text, score, examples) in enumerate(ranked):
+    for at, (whole, score, examples) in enumerate(ranked):
+        text = whole if each is None else clip(whole, each)
         said = f"{examples} examples" if examples > 1 else "1 example"
         line = f"- {text} ({f'score {score:g}, ' if score is not None else ''}{said})"
         rest = len(ranked) - at - 1

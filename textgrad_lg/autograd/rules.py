@@ -12,7 +12,7 @@ from textgrad_lg.autograd.evidence import likeliest
 from textgrad_lg.autograd.images import with_images
 from textgrad_lg.autograd.reduce import reduce
 from textgrad_lg.gradient import Gradient, GradientCall
-from textgrad_lg.templates import clip, fence, fill
+from textgrad_lg.templates import clip, fence, fill, named
 from textgrad_lg.types import SpanKind
 from textgrad_lg.variable import is_image, readable, text_of
 
@@ -49,7 +49,7 @@ class Hop:
         """What to call the Span: a model call by where it was made, anything else by its own name."""
         span = self.span
         assert span is not None
-        return clip(("/".join(span.path) if span.kind is SpanKind.LLM else "") or span.name, request.NAME)
+        return clip(named(("/".join(span.path) if span.kind is SpanKind.LLM else "") or span.name), request.NAME)
 
     @property
     def edges(self) -> dict[str, Edge]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Protocol
 
+from textgrad_lg.optim.sources import SHARE, capped
 from textgrad_lg.update import Update  # pydantic reads the annotations of Proposals, which the journal keeps
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from textgrad_lg.gradient import Gradient, Gradients
     from textgrad_lg.prompt import Demo, Template
     from textgrad_lg.site import Site
+    from textgrad_lg.trace import Trace
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,15 @@ class StepContext:
         own: The graph's own texts, from which the ceiling on all growth is counted; see `own_text`.
         domains: Which values the settings among the Parameters may take.
         examples: The train examples, so that a text that copies one out can be refused. None of validation or test.
+        traces: The traces behind the Gradients, so that a text that copies out of one can be refused.
+        sources: Whose traces those are that strangers made, by id: an end user, a thread, a group. A trace that is not there
+            is a source of its own. None where the traces are runs of the user's own examples: then nobody's share is capped.
+        share: Part of the Gradients on one Parameter that one source may give; the rest of them is left out of `gradients`.
+        said: What evaluators are told to go by, in the user's words: rubrics, what was expected. What stands there may stand
+            in a new text. Comments on a run are no such words, for they repeat what strangers wrote.
+
+    Raises:
+        ValueError: `share` is no part.
     """
 
     parameters: Mapping[Site, Template]
@@ -75,6 +86,15 @@ class StepContext:
     own: Mapping[Site, Template] = field(default_factory=dict["Site", "Template"])
     examples: tuple[Example, ...] = ()
     domains: Mapping[Site, Domain] = field(default_factory=dict["Site", "Domain"])
+    traces: tuple[Trace, ...] = ()
+    sources: Mapping[str, str] | None = None
+    share: float = SHARE
+    said: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        # Here, so that no optimizer sees more, whoever wrote it.
+        if self.sources is not None:
+            object.__setattr__(self, "gradients", capped(self.gradients, self.sources, self.share))
 
     def own_text(self, site: Site) -> Template:
         """The graph's own text at `site`: as given in `own`, else as it was before the first edit that was tried."""

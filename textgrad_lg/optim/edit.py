@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -12,7 +11,10 @@ from typing import TYPE_CHECKING
 from textgrad_lg.descriptions import is_description
 from textgrad_lg.errors import TemplateError
 from textgrad_lg.optim.checks import Check, compiled
-from textgrad_lg.optim.leakage import ANSWER, QUOTED, Leakage
+from textgrad_lg.optim.copied import COPIED, Copied
+from textgrad_lg.optim.leakage import ANSWER, QUOTED, Leakage, texts_in
+from textgrad_lg.optim.planted import Kind, planted
+from textgrad_lg.optim.sources import SOURCE
 from textgrad_lg.templates import FENCE
 
 if TYPE_CHECKING:
@@ -22,21 +24,6 @@ if TYPE_CHECKING:
 
 _MARK = re.compile(r"<!--\s*/?frozen\s*-->")
 _FROZEN = re.compile(r"<!--\s*frozen\s*-->.*?<!--\s*/frozen\s*-->", re.DOTALL)
-
-# Each alternative starts where a word starts, so that a long text without any match is read once and not once a letter.
-_ADDRESS = re.compile(
-    r"""
-      (?<![\w.+-]) [\w.+-]+ @ [\w-]+ (?:\.[\w-]+)+                          # an e-mail address
-    | (?<![\w.+-]) [a-z][a-z0-9+.-]* :// [^\s<>"'`]+                        # any scheme
-    | (?<!\w) (?:mailto|tel|javascript) : [^\s<>"'`]+
-    | (?<![\w.-]) (?:[\w-]+\.)+ (?:com|org|net|info|biz|io|ai|dev|app|xyz) (?![\w.-]*\w) (?:/[^\s<>"'`]*)?
-    | (?<![\w.-]) (?:[\w-]+\.)+ [a-z]{2,} /[^\s<>"'`]+                      # a bare host with a path
-    | (?<![\w.]) \d{1,3} (?:\.\d{1,3}){3} (?![\w.]*\w)                      # an IP address
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
-_JOINERS = "\u200c\u200d\u00ad"
-"""Invisible, and part of ordinary writing: Persian, Indic scripts and emoji need the joiners, German the soft hyphen."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +38,20 @@ class EditLimits:
         demos: All demonstrations of one Parameter together may be this long, in characters.
         descriptions: The description of a tool, an argument or an output schema may be this long, in characters, or as
             long as it is. OpenAI refuses a tool with a longer one.
-        trusted: Texts by the user (goal, constraints, policies) whose URLs and addresses a new text may use.
+        trusted: Texts by the user (goal, constraints, policies); what stands there may stand in a new text.
+        allow: Of what a new text may not bring in, the Kinds that it may after all, as in `("address", "phone")`; see
+            `optim.planted`.
         frozen: Regular expressions; what they match in the text in force must stay as it is, wherever it stands, and a new
             text may have no other match. What stands between `<!-- frozen -->` and `<!-- /frozen -->` is frozen anyway.
         checks: Rules of the user's, see `optim.checks`; each is given the new text and says why it may not be run.
         quoted: A new text may not copy this many words in a row out of a train example; 0 for no such rule.
         answer: A new text may not hold a train example's reference of this many words or more; 0 for no such rule. For
             both, see `optim.leakage`.
+        copied: A new text may copy this many words in a row out of a trace, and no more; see `optim.copied`.
 
     Raises:
-        ValueError: One of `frozen` is not a regular expression.
-        TypeError: `frozen` is one text instead of several.
+        ValueError: One of `frozen` is not a regular expression, or one of `allow` is no Kind.
+        TypeError: `frozen` or `allow` is one text instead of several.
     """
 
     characters: int = 2_000
@@ -74,12 +64,19 @@ class EditLimits:
     quoted: int = QUOTED
     answer: int = ANSWER
     ceiling: float = 9.0
+    copied: int = COPIED
+    allow: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if isinstance(self.frozen, str):
             raise TypeError("frozen is several regular expressions; put the one into a tuple")
+        if isinstance(self.allow, str):
+            raise TypeError("allow is several kinds; put the one into a tuple")
         for pattern in self.frozen:
             compiled(pattern)
+        unknown = [kind for kind in self.allow if kind not in list(Kind)]
+        if unknown:
+            raise ValueError(f"there is no kind {unknown[0]!r} to allow; there are {', '.join(Kind)}")
 
     def at(self, site: Site) -> EditLimits:
         """The limits for the text at a Site."""
@@ -103,15 +100,16 @@ def check(
     limits: EditLimits | None = None,
     own: Template | None = None,
     leakage: Leakage | None = None,
+    copied: Copied | None = None,
     domain: Domain | None = None,
 ) -> str | None:
     """Why `new` may not take the place of `old`, in words; None if it may.
 
     Refused are: a text that is the same, empty or too long; that loses or invents a slot; that changes what is frozen;
-    that holds control characters, or the delimiters with which this library fences data in its own requests; one with a
-    URL or an address that neither the old text nor the user's own words have; one that copies out a train example; and
-    one that a check of the user's refuses. Addresses are because feedback quotes tools and users: it must not be able to
-    plant a link in a prompt. They are found by their form, so one that is spelled out in words is not.
+    that holds the delimiters with which this library fences data in its own requests; one that brings in what neither
+    the old text nor the user's own words have, of the Kinds that feedback may carry over from tools, users and imported
+    traces (`optim.planted`: addresses, keys, hidden characters, instructions about instructions and more); one that copies
+    out a train example or a trace; and one that a check of the user's refuses.
 
     Args:
         old: The Template in force.
@@ -119,11 +117,12 @@ def check(
         limits: How far it may go; `EditLimits()` if None.
         own: The graph's own Template, if it is another than `old`.
         leakage: The train examples; None where they are not known.
+        copied: The traces; None where they are not known.
         domain: Of a setting, which values it may take; nothing else is asked of its text.
     """
     if domain is not None:
         return _outside(old, new, domain)
-    return next(_reasons(old, new, limits or EditLimits(), own or old, leakage), None)
+    return next(_reasons(old, new, limits or EditLimits(), own or old, leakage=leakage, copied=copied), None)
 
 
 def _outside(old: Template, new: Template, domain: Domain) -> str | None:
@@ -165,7 +164,9 @@ def keep_margins(old: str, new: str) -> str:
     return old.replace(body, new.strip(), 1) if body else new
 
 
-def _reasons(old: Template, new: Template, limits: EditLimits, own: Template, leakage: Leakage | None) -> Iterator[str]:
+def _reasons(
+    old: Template, new: Template, limits: EditLimits, own: Template, *, leakage: Leakage | None, copied: Copied | None
+) -> Iterator[str]:
     if new == old:
         yield "nothing is changed"
     yield from _slots(old, new)
@@ -174,11 +175,14 @@ def _reasons(old: Template, new: Template, limits: EditLimits, own: Template, le
     yield from _matched(old.text, new.text, limits.frozen)
     if FENCE.search(new.text):
         yield "the new text holds a delimiter of this library's own requests"
-    yield from _characters(old.text, new.text)
-    yield from _addresses((old.text, *limits.trusted), new.text)
+    known = (old.text, own.text, *limits.trusted)
+    yield from (reason for _, reason in planted(new.text, lambda: known, limits.allow))
+    yield from _demonstrated(old, new, known, limits, leakage)
     if new.text != old.text:  # demonstrations are train examples on purpose
-        if leakage is not None and (leaked := leakage.found(new.text, (old.text, own.text, *limits.trusted))):
+        if leakage is not None and (leaked := leakage.found(new.text, known)):
             yield leaked
+        if copied is not None and Kind.COPIED not in limits.allow and (taken := copied.found(new.text, known)):
+            yield taken
         yield from filter(None, (rule(new.text) for rule in limits.checks))
 
 
@@ -205,6 +209,28 @@ def _size(old: Template, new: Template, limits: EditLimits, own: Template) -> It
         yield f"the demonstrations have {demos} characters; the limit is {limits.demos}"
 
 
+def _demonstrated(
+    old: Template, new: Template, known: tuple[str, ...], limits: EditLimits, leakage: Leakage | None
+) -> Iterator[str]:
+    """What new demonstrations bring in. The user's own examples may stand in them; those made of traces are a stranger's."""
+    kept = set(old.demos)
+    fresh = [
+        text for demo in new.demos if demo not in kept for text in (*(value for _, value in demo.inputs), demo.output)
+    ]
+    if not fresh:
+        return
+
+    def trusted() -> Iterator[str]:
+        yield from known
+        for example in leakage.examples if leakage is not None else ():
+            if SOURCE not in example.metadata:
+                yield from texts_in(example.inputs)
+                yield from texts_in(example.reference_outputs)
+
+    for text in dict.fromkeys(fresh):
+        yield from (reason for _, reason in planted(text, trusted, limits.allow, of="a demonstration"))
+
+
 def _frozen(old: str, new: str) -> Iterator[str]:
     before, after = Counter(_FROZEN.findall(old)), Counter(_FROZEN.findall(new))
     if before - after:
@@ -222,27 +248,3 @@ def _matched(old: str, new: str, patterns: Iterable[str]) -> Iterator[str]:
         # A new match would be frozen from then on, and might contradict what the user froze.
         if after.keys() - before.keys():
             yield f"the new text adds a match of the frozen pattern {pattern!r}"
-
-
-def _characters(old: str, new: str) -> Iterator[str]:
-    known = set(old)
-    strange = sorted({char for char in new if _is_control(char) and char not in known})
-    if strange:
-        yield f"the new text holds control characters: {', '.join(f'U+{ord(char):04X}' for char in strange)}"
-
-
-def _is_control(char: str) -> bool:
-    return char not in "\n\t\r" and char not in _JOINERS and unicodedata.category(char) in ("Cc", "Cf", "Cs")
-
-
-def _addresses(known: Iterable[str], new: str) -> Iterator[str]:
-    allowed = {address for text in known for address in _found(text)}
-    planted = [address for address in _found(new) if address not in allowed]
-    if planted:
-        yield f"the new text brings in {planted[0]}, which is neither in the old text nor in your own words"
-
-
-def _found(text: str) -> list[str]:
-    """The URLs and addresses in `text`, as a reader would see them: full-width letters and invisible ones do not hide one."""
-    plain = "".join(char for char in unicodedata.normalize("NFKC", text) if unicodedata.category(char) != "Cf")
-    return [found[0].rstrip(".,;:!?)]}*_").casefold() for found in _ADDRESS.finditer(plain)]

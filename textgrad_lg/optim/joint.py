@@ -16,6 +16,7 @@ from textgrad_lg.optim.demos import Demos
 from textgrad_lg.optim.edit import EditLimits, frozen_spans
 from textgrad_lg.optim.insert import Insert
 from textgrad_lg.optim.mend import placed
+from textgrad_lg.optim.provenance import traced
 from textgrad_lg.optim.screen import Screen, draw, limits_for
 from textgrad_lg.optim.sections import Edit, apply
 from textgrad_lg.optim.tgd import rank
@@ -190,12 +191,13 @@ class Joint:
         updates = [plan[0] for plan in whole if len(plan) == 1]
         room = max(0, self.proposals - len(whole) - len(tuned.updates))
         turns = (update for turn in zip_longest(parts, others.updates) for update in turn if update is not None)
-        return Proposals(
+        proposals = Proposals(
             tuple(dict.fromkeys((*updates, *tuned.updates, *islice(turns, room)))),
             (*refused, *tuned.rejected, *others.rejected),
             (*failures, *tuned.failures, *others.failures),
             tuple(plan for plan in whole if len(plan) > 1),
         )
+        return traced(proposals, context.gradients)
 
     async def _planned(
         self, sites: Sequence[Site], context: StepContext

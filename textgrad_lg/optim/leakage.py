@@ -33,7 +33,7 @@ _WORD = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff]|[^\W
 _SHOWN = 60
 """Characters of what was copied that the reason shows."""
 
-_Words = tuple[str, ...]
+Words = tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +51,9 @@ class Leakage:
     gradients: Iterable[Gradient] = ()
     quoted: int = QUOTED
     answer: int = ANSWER
-    _read: list[tuple[_Words, ...]] = field(init=False, repr=False)
-    _answers: list[tuple[_Words, ...]] = field(init=False, repr=False)
-    _free: tuple[_Words, ...] = field(init=False, repr=False)
+    _read: list[tuple[Words, ...]] = field(init=False, repr=False)
+    _answers: list[tuple[Words, ...]] = field(init=False, repr=False)
+    _free: tuple[Words, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         read = object.__setattr__
@@ -70,50 +70,50 @@ class Leakage:
             new: The proposed text.
             known: The text in force, and texts by the user (goal, constraints); what they hold is not copied.
         """
-        words, free = _words(new), [*map(_words, known), *self._free]
+        words, free = words_of(new), [*map(words_of, known), *self._free]
         return (self.quoted and self._copied(words, free)) or (self.answer and self._answered(words, free)) or None
 
-    def _copied(self, new: _Words, free: list[_Words]) -> str | None:
-        old = {run for text in free for run in _runs(text, self.quoted)}
-        holders: dict[_Words, list[str]] = {run: [] for run in _runs(new, self.quoted) if run not in old}
+    def _copied(self, new: Words, free: list[Words]) -> str | None:
+        old = {run for text in free for run in runs(text, self.quoted)}
+        holders: dict[Words, list[str]] = {run: [] for run in runs(new, self.quoted) if run not in old}
         begins = {run[0] for run in holders}
         for example, texts in zip(self.examples, self._read, strict=True):
-            for run in {run: None for text in texts for run in _runs(text, self.quoted, begins) if run in holders}:
+            for run in {run: None for text in texts for run in runs(text, self.quoted, begins) if run in holders}:
                 holders[run].append(example.id)
         usual = max(1, len(self.examples) // 2)
         for run, holding in holders.items():
             if 0 < len(holding) <= usual:
-                return f"the new text copies {_shown(run)} out of the train example {holding[0]!r}"
+                return f"the new text copies {shown(run)} out of the train example {holding[0]!r}"
         return None
 
-    def _answered(self, new: _Words, free: list[_Words]) -> str | None:
+    def _answered(self, new: Words, free: list[Words]) -> str | None:
         for example, answers in zip(self.examples, self._answers, strict=True):
             for answer in answers:
                 long = len(answer) >= self.answer
                 if long and _holds(new, answer) and not any(_holds(text, answer) for text in free):
-                    return f"the new text holds the answer {_shown(answer)} of the train example {example.id!r}"
+                    return f"the new text holds the answer {shown(answer)} of the train example {example.id!r}"
         return None
 
 
-def _labels(answers: Iterable[tuple[_Words, ...]]) -> tuple[_Words, ...]:
+def _labels(answers: Iterable[tuple[Words, ...]]) -> tuple[Words, ...]:
     """The references that several examples have."""
     counts = Counter(answer for found in answers for answer in found)
     return tuple(answer for answer, count in counts.items() if count > 1)
 
 
-def _rules(gradients: Iterable[Gradient]) -> tuple[_Words, ...]:
+def _rules(gradients: Iterable[Gradient]) -> tuple[Words, ...]:
     """Feedback that was said of several examples."""
-    said: dict[_Words, set[str]] = {}
+    said: dict[Words, set[str]] = {}
     for gradient in gradients:
-        said.setdefault(_words(gradient.text), set()).add(gradient.example or gradient.trace)
+        said.setdefault(words_of(gradient.text), set()).add(gradient.example or gradient.trace)
     return tuple(words for words, examples in said.items() if len(examples) > 1)
 
 
-def _distinct(value: JSON) -> tuple[_Words, ...]:
-    return tuple(dict.fromkeys(words for text in _texts(value) if (words := _words(text))))
+def _distinct(value: JSON) -> tuple[Words, ...]:
+    return tuple(dict.fromkeys(words for text in texts_in(value) if (words := words_of(text))))
 
 
-def _texts(value: JSON) -> Iterator[str]:
+def texts_in(value: JSON) -> Iterator[str]:
     """Every text in a JSON value; its keys are the form of the data, and no part of an answer."""
     todo: list[JSON] = [value]
     while todo:
@@ -126,21 +126,23 @@ def _texts(value: JSON) -> Iterator[str]:
             todo += reversed(item)
 
 
-def _words(text: str) -> _Words:
+def words_of(text: str) -> Words:
+    """The words of a text, without case and punctuation."""
     return tuple(_WORD.findall(text.casefold()))
 
 
-def _runs(words: _Words, length: int, begins: set[str] | None = None) -> dict[_Words, None]:
+def runs(words: Words, length: int, begins: set[str] | None = None) -> dict[Words, None]:
     """Every run of `length` words, in order; with `begins`, those that start with one of these words."""
     return {
         words[at : at + length]: None for at in range(len(words) - length + 1) if begins is None or words[at] in begins
     }
 
 
-def _holds(words: _Words, part: _Words) -> bool:
+def _holds(words: Words, part: Words) -> bool:
     return any(words[at] == part[0] and words[at : at + len(part)] == part for at in range(len(words) - len(part) + 1))
 
 
-def _shown(words: _Words) -> str:
+def shown(words: Words) -> str:
+    """Words as a reason quotes them."""
     said = " ".join(words)
     return f"“{said if len(said) <= _SHOWN else said[: _SHOWN - 1] + '…'}”"

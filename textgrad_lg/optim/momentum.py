@@ -181,7 +181,7 @@ def _alike(one: str, other: str) -> bool:
 
 def _past(text: str, better: float) -> str:
     said = f"an earlier version; the mean score with it was {better:+.3f} against the text now"
-    return fence(said, text, tokens=_PAST)
+    return fence(said, text, tokens=_PAST, exact=True)
 
 
 def _pace(again: int) -> str:

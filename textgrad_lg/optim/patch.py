@@ -113,4 +113,4 @@ def outline(text: str, limits: EditLimits) -> str:
         f"{part.name} ({part.kind}): {text[part.start : min(part.end, part.start + _BEGINNING)].splitlines()[0]}"
         for part in sections(text, frozen_spans(text, limits.frozen))
     ]
-    return fence("its sections, and how each begins", "\n".join(lines), tokens=_LISTED) if lines else ""
+    return fence("its sections, and how each begins", "\n".join(lines), tokens=_LISTED, exact=True) if lines else ""

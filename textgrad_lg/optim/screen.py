@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 from textgrad_lg.errors import ModelError, TemplateError
 from textgrad_lg.optim.base import Proposals
+from textgrad_lg.optim.copied import Copied
 from textgrad_lg.optim.edit import EditLimits, check
 from textgrad_lg.optim.leakage import Leakage
+from textgrad_lg.optim.provenance import traced
 
 if TYPE_CHECKING:
     from textgrad_lg.optim.base import Proposer, StepContext
@@ -36,12 +38,14 @@ class Screen:
     rejected: list[tuple[Update, str]] = field(init=False, default_factory=list["tuple[Update, str]"])
 
     def __post_init__(self) -> None:
-        self.limits = replace(self.limits, trusted=(*self.limits.trusted, self.context.goal))
+        self.limits = replace(self.limits, trusted=(*self.limits.trusted, self.context.goal, *self.context.said))
         self._tried = {(attempt.update.site, attempt.update.new) for attempt in self.context.attempts}
         self._seen: set[frozenset[tuple[Site, Template]]] = set()
         self._leakage = Leakage(
             self.context.examples, self.context.gradients, quoted=self.limits.quoted, answer=self.limits.answer
         )
+        texts = [template.text for template in self.context.parameters.values()]
+        self._copied = Copied(self.context.traces, self.context.sources or {}, self.limits.copied, texts)
 
     def admits(self, candidate: Sequence[Update]) -> bool:
         """Whether the Updates may be run together: they are new, and code refuses none of them.
@@ -74,6 +78,7 @@ class Screen:
             limits=self.limits.at(update.site),
             own=self.context.own_text(update.site),
             leakage=self._leakage,
+            copied=self._copied,
             domain=self.context.domains.get(update.site),
         )
 
@@ -122,7 +127,8 @@ async def draw(
     # What is refused costs its proposer no turn: each column moves on to its next Update that may be run.
     turns = zip_longest(*(screen.permitted(column.updates) for column in found))
     updates = tuple(islice((update for turn in turns for update in turn if update is not None), proposals))
-    return Proposals(updates, tuple(screen.rejected), tuple(line for column in found for line in column.failures))
+    failures = tuple(line for column in found for line in column.failures)
+    return traced(Proposals(updates, tuple(screen.rejected), failures), context.gradients)
 
 
 async def said(name: str, ask: Callable[[], Awaitable[tuple[Update, ...] | Proposals]]) -> Proposals:

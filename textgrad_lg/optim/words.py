@@ -8,11 +8,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Protocol
 
 from textgrad_lg.autograd.reduce import reduce
+from textgrad_lg.autograd.request import ITEM
 from textgrad_lg.descriptions import is_description, purpose, title
 from textgrad_lg.errors import TemplateError
 from textgrad_lg.optim.checks import asked
 from textgrad_lg.optim.edit import frozen_spans, keep_margins
-from textgrad_lg.templates import clip, fence, tokens_in
+from textgrad_lg.templates import clip, fence, named, tokens_in
 from textgrad_lg.update import Update
 
 if TYPE_CHECKING:
@@ -60,8 +61,8 @@ def describe(site: Site) -> str:
         return f"field {site.context_field} of the context"
     if is_description(site):
         return f"{title(site)}, which a model reads to decide {purpose(site)}"
-    of = "/".join(site.path)
-    agent = f" of the agent `{site.agent}`" if site.agent else ""
+    of = named("/".join(site.path))
+    agent = f" of the agent `{named(site.agent)}`" if site.agent else ""
     which = f" number {site.index + 1}" if site.index else ""
     return f"{site.role} prompt{which} of `{of}`{agent}" if of else f"{site.role} prompt{which}{agent}"
 
@@ -86,7 +87,7 @@ def purposed(goal: str) -> str:
 
 def quoted(label: str, text: str) -> str:
     """A Parameter's text, whole and as data."""
-    return fence(label, text, tokens=tokens_in(text))
+    return fence(label, text, tokens=tokens_in(text), exact=True)
 
 
 def kept(template: Template, limits: EditLimits) -> str:
@@ -98,13 +99,13 @@ def kept(template: Template, limits: EditLimits) -> str:
     passages = "\n".join(dict.fromkeys(spans))
     if not passages:
         return slots
-    told = f"Passages that must stay exactly as they are:\n{fence('frozen', passages, tokens=_FROZEN)}"
+    told = f"Passages that must stay exactly as they are:\n{fence('frozen', passages, tokens=_FROZEN, exact=True)}"
     return "\n\n".join(part for part in (slots, told) if part)
 
 
 def blamed(gradients: Sequence[Gradient], tokens: int = _FEEDBACK) -> str:
     """The feedback, merged and as data; empty where there is none."""
-    feedback = reduce(gradients, tokens=tokens)
+    feedback = reduce(gradients, tokens=tokens, each=ITEM)
     return fence("feedback, the most pressing first", feedback, tokens=tokens) if feedback else ""
 
 

@@ -28,6 +28,7 @@ from textgrad_lg.eager.optimizer.request import (
 from textgrad_lg.eager.reverse import together, unwrapped
 from textgrad_lg.llm import ask
 from textgrad_lg.optim.edit import EditLimits
+from textgrad_lg.optim.planted import Kind
 from textgrad_lg.prompt import Template
 from textgrad_lg.sync import run_sync
 from textgrad_lg.templates import fence
@@ -39,7 +40,9 @@ if TYPE_CHECKING:
     from textgrad_lg.eager.variable import Variable
     from textgrad_lg.types import JSON
 
-_LIMITS = EditLimits(characters=20_000)
+# Variables are code, answers and mail as well as prompts, and they come from the script itself: what is odd in a prompt is
+# not odd there. Addresses and what nobody sees stay refused.
+_LIMITS = EditLimits(characters=20_000, allow=tuple(kind for kind in Kind if kind not in (Kind.ADDRESS, Kind.HIDDEN)))
 _REMEMBERED = 300
 """Tokens of one step's feedback that are remembered."""
 

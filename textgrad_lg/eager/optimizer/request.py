@@ -139,7 +139,7 @@ def request(variable: Variable, wishes: Wishes, memory: Sequence[tuple[str, str]
         "step",
         role=variable.role_description,
         instructions=wishes.instructions,
-        text=fence("the text now", text, tokens=tokens_in(text)),
+        text=fence("the text now", text, tokens=tokens_in(text), exact=True),
         slots=_titled("Slots, which are filled in later; keep each of them", [f"{{{s}}}" for s in wishes.kept(text)]),
         feedback=fence("feedback, the most pressing first", feedback, tokens=FEEDBACK),
         context=f"What the text was used with, when it got this feedback:\n\n{shown_with}" if shown_with else "",
