@@ -59,7 +59,7 @@ async def _in_turn(session: Session, passed: Sequence[_Passed], places: int | No
     for at, one in enumerate(passed):
         if taken or (places is not None and at >= places):
             reason = "another proposal of its step did better"
-            session.decisions.remember(one.trial.updates, one.verdict, accepted=False, reason=reason)
+            session.decisions.remember(one.trial.updates, one.verdict, accepted=False, reason=reason, still_open=True)
         else:
             taken = await _validate(session, one.trial)
     return taken

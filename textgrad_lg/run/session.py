@@ -23,6 +23,7 @@ from textgrad_lg.errors import (
 from textgrad_lg.events import (
     Committed,
     Discovered,
+    Forecast,
     OptimizerChosen,
     RunFinished,
     RunStarted,
@@ -43,10 +44,11 @@ from textgrad_lg.run.gate import Verdict, validation_gate
 from textgrad_lg.run.held_out import HeldOut
 from textgrad_lg.run.learn import gradients_on, judged, proposals_for
 from textgrad_lg.run.people import People
+from textgrad_lg.run.plan import forecast
 from textgrad_lg.run.pool import Pool
 from textgrad_lg.run.publication import Publication
 from textgrad_lg.run.reserve import Reserve
-from textgrad_lg.run.rollout import Candidate, Rollout, Rollouts, failing
+from textgrad_lg.run.rollout import Candidate, Rollout, Rollouts, failing, spend_adapter
 from textgrad_lg.run.select import select
 from textgrad_lg.run.trial import Trial, merged, to_commit, trials
 from textgrad_lg.run.warned import Warnings
@@ -87,6 +89,7 @@ class Session:
     folder: Path
     people: People = field(default_factory=People)
     predicted: Spend | None = None
+    forecast: Spend | None = field(init=False, default=None)
 
     discovery: Discovery = field(init=False)
     parameters: dict[Site, Template] = field(init=False, default_factory=dict["Site", "Template"])
@@ -175,6 +178,7 @@ class Session:
         if hopeless is not None:
             return f"stopped before the first step: {hopeless}"
         self._choose([*first, *validation])
+        self._forecast(len(first) + len(validation))
         coming = [self._first]
         for step in range(1, settings.steps + 1):
             self.rollouts.emit.step = step
@@ -366,6 +370,28 @@ class Session:
         choice = choose(**cast("dict[str, Any]", known))
         self.optimizer, self.chosen = choice.optimizer, choice.reason
         self.rollouts.emit(OptimizerChosen, optimizer=type(choice.optimizer).__name__, reason=choice.reason)
+
+    def _forecast(self, runs: int) -> None:
+        """Predict again, by what so many runs of the graph as it is have cost; once in all sessions of a run."""
+        rollouts, adapter = self.rollouts, spend_adapter()
+        kept = rollouts.journal.get("run", "forecast")
+        if kept is None:
+            assert self.optimizer is not None
+            metering = rollouts.metering
+            found = forecast(
+                metering.ledger.spend,
+                runs,
+                self.discovery,
+                self.settings,
+                sizes=self.reserve.sizes,
+                proposals=self.optimizer.proposals,
+                prices=metering.prices,
+                critic=rollouts.own_model.model,
+            )
+            kept = adapter.dump_python(found, mode="json")
+            rollouts.journal.put("run", "forecast", kept)
+        self.forecast = adapter.validate_python(kept)
+        rollouts.emit(Forecast, phases=self.forecast.phases)
 
     # Decisions
 
