@@ -32,8 +32,8 @@ $(VENV)-server/.installed: pyproject.toml tests/server/requirements.in tests/ser
 test-server: $(VENV)-server/.installed  ## deployed graphs, against a real LangGraph Server on this machine
 	$(VENV)-server/bin/python -m pytest tests/server
 
-test-kill: $(VENV)/.installed  ## runs that are killed at 50 random points go on to the same end; a few minutes
-	TEXTGRAD_LG_KILLS=50 $(BIN)/pytest tests/run/test_kill.py
+test-kill: $(VENV)/.installed  ## runs that are killed 50 times, at random, go on to the same end; about two minutes
+	TEXTGRAD_LG_KILLS=50 $(BIN)/pytest -s tests/run/test_kill.py
 
 test-faults: $(VENV)/.installed  ## ten thousand calls with every fifth one failing, counted on both sides; some minutes
 	$(BIN)/python -m tests.faults.heavy
@@ -56,7 +56,8 @@ bench-optimizers: $(VENV)/.installed  ## calls, tokens, rounds and seconds of op
 	for kind in loop send tools; do $(BIN)/python -m benchmarks.optimizers --kind $$kind --rows "default;Joint" || exit 1; done
 	$(BIN)/python -m benchmarks.gates
 
-bench-calibration: $(VENV)/.installed  ## how often an improvement is claimed where there is none, and where there is one; about half an hour
+bench-calibration: $(VENV)/.installed  ## how often an improvement is claimed where there is none, and where there is one; about forty minutes
+	$(BIN)/python -m benchmarks.sequential
 	$(BIN)/python -m benchmarks.calibration
 
 # Each peer has an environment of its own, because their requirements exclude each other.

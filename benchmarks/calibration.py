@@ -8,9 +8,14 @@ process. A run claims an improvement where `result.improved` says so. The worlds
 
 - `null`: a reply is right by a chance of 0.6, whatever the prompt says; each prompt has luck of its own on each question.
 - `gain`: half of the questions are answered right anyway, one in five only where the prompt holds an instruction, the rest
-  never. The instruction is worth 20 points.
+  never. The instruction turns 20 of 100 from wrong to right, and breaks none: a true gain of 20 points, and no noise.
 - `coin`: every reply is right by chance, at 0.5 without the instruction and at 0.7 with it. The same 20 points in the worst
   noise there is, where most of what changes between two runs is luck. `coin x3` is the same with `Settings(repeats=3)`.
+
+No method takes what was never proposed, so a world also says how good its critic is. It writes four texts in each step. In
+these worlds one of them has the instruction in every second step, by chance, whatever was tried before; in `gain offered` it
+is so in each step, so that what is missing there was lost in the gates. The critic reads no feedback. All other texts,
+the feedback and the demonstrations that are tried beside them change nothing in these worlds but luck.
 
 Beside the share of claims, with its exact 95 % interval, stand the mean gains on validation and test of the runs that accepted an
 edit, so that one can see what the selection on the validation set adds, and what the test set takes away.
@@ -45,15 +50,14 @@ if TYPE_CHECKING:
 
     from langchain_core.messages import BaseMessage
 
-RUNS = 200
+RUNS, FIRST = 200, 10_000
 TRAIN, VALIDATION, TEST = 40, 60, 100
 """Examples of each split."""
 STEPS = Settings().steps
 INSTRUCTION = "Answer with the number alone."
 PROMPT = "You answer questions about orders."
 ALTERNATIVES = 4
-"""Texts that the critic writes in one reply, as many as a step takes of them; in the worlds with a gain, one has the
-instruction."""
+"""Texts that the critic writes in one reply; a step has room for all of them."""
 TEXT_NOW = re.compile(r"<<<DATA the text now [0-9a-f]+>>>\n(.*?)\n<<<END", re.DOTALL)
 LIMIT, WANTED = 0.05, 0.8
 """What is asked: claims at most where nothing can help, and at least where there is a gain."""
@@ -67,12 +71,14 @@ class World:
         name: What the table calls it.
         chance: How probable a right reply is, by the question's lot (0 to 1) and by whether the instruction is there.
         gain: What the instruction is worth.
+        offered: How probable it is that the instruction is among the texts of one step.
         repeats: How often validation and test examples are run.
     """
 
     name: str
     chance: Callable[[float, bool], float]
     gain: float
+    offered: float
     repeats: int = 1
 
 
@@ -81,10 +87,11 @@ def _gain(lot: float, told: bool) -> float:
 
 
 WORLDS = (
-    World("null", lambda _lot, _told: 0.6, 0.0),
-    World("gain", _gain, 0.2),
-    World("coin", lambda _lot, told: 0.7 if told else 0.5, 0.2),
-    World("coin x3", lambda _lot, told: 0.7 if told else 0.5, 0.2, repeats=3),
+    World("null", lambda _lot, _told: 0.6, gain=0.0, offered=0.0),
+    World("gain", _gain, gain=0.2, offered=0.5),
+    World("gain offered", _gain, gain=0.2, offered=1.0),
+    World("coin", lambda _lot, told: 0.7 if told else 0.5, gain=0.2, offered=0.5),
+    World("coin x3", lambda _lot, told: 0.7 if told else 0.5, gain=0.2, offered=0.5, repeats=3),
 )
 
 
@@ -162,14 +169,14 @@ def graph_of(world: World, seed: int) -> Any:
 
 
 def critic_of(world: World, seed: int) -> ScriptedChatModel:
-    """A critic that writes texts of which none helps, or in a world with a gain one."""
+    """A critic that writes texts of which none helps, or, where the instruction is offered, one."""
     chance = random.Random(f"critic/{seed}")
 
     def reply(messages: Sequence[BaseMessage]) -> dict[str, Any]:
         found = TEXT_NOW.search(messages[-1].text)
         text = found[1] if found else PROMPT
         hints = [f"Mind point {chance.randrange(10**9)} of the handbook." for _ in range(ALTERNATIVES)]
-        if world.gain:
+        if chance.random() < world.offered:
             hints[chance.randrange(ALTERNATIVES)] = INSTRUCTION
         return {"alternatives": [{"why": "it may help", "text": f"{text}\n\n{hint}"} for hint in hints]}
 
@@ -246,6 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the worlds, and print how often an improvement was claimed."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=int, default=RUNS, help="runs in each world")
+    parser.add_argument("--first", type=int, default=FIRST, help="the seed of the first run")
     parser.add_argument("--worlds", default="", help="only worlds of these names, divided by commas")
     parser.add_argument("--out", type=Path, help="a file for the runs, one line of JSON each")
     given = parser.parse_args(arguments)
@@ -253,7 +261,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     failed: list[str] = []
     for world in [world for world in WORLDS if not wanted or world.name in wanted]:
         claims: list[Claim] = []
-        for seed in range(given.runs):
+        for seed in range(given.first, given.first + given.runs):
             claims.append(asyncio.run(run(world, seed)))
             if given.out is not None:
                 with given.out.open("a", encoding="utf-8") as file:
@@ -261,7 +269,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             print(claims[-1], file=sys.stderr)
         print(summary(world, claims))
         found = mean(claim.claimed for claim in claims)
-        if (world.name == "null" and found > LIMIT) or (world.name == "gain" and found < WANTED):
+        if (world.name == "null" and found > LIMIT) or ("gain" in world.name and found < WANTED):
             failed.append(f"{world.name}: {found:.1%}")
     if failed:
         sys.exit(f"not as it should be: {', '.join(failed)}")

@@ -14,7 +14,7 @@ from textgrad_lg.gradient import Gradients
 from textgrad_lg.prompt import Template
 from textgrad_lg.site import Site
 from textgrad_lg.trace import Trace
-from textgrad_lg.types import JSON, Phase
+from textgrad_lg.types import JSON, Phase, Usage
 from textgrad_lg.update import Update
 
 
@@ -127,6 +127,17 @@ class OptimizerChosen(Event):
 
     optimizer: str
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forecast(Event):
+    """The graph as it is was run and judged, and what the whole run will spend can be said better than before.
+
+    Attributes:
+        phases: What will be spent at most, by phase, reckoned from what the graph's runs have cost.
+    """
+
+    phases: Mapping[Phase, Usage]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -43,6 +43,8 @@ _OVERLOADED = {_TOO_MANY_REQUESTS, 503, 529}
 _CUT_OFF = "it was cut off at its length limit; be brief"
 _UNREACHABLE = {"TransportError", "APIConnectionError", "APITimeoutError"}
 """Base classes of httpx, and of the clients generated as OpenAI's is, known by name: importing them all would cost more."""
+_MISREAD = (TypeError, AttributeError, LookupError)
+"""What clients raise of a reply that has the status of a good one and another shape, as that of a server in between."""
 _FENCED = re.compile(r"```[a-zA-Z]*\s*\n(.*?)```", re.DOTALL)
 _SECRET = re.compile(r"(?i)\b(?:sk|pk|rk|lsv2|gsk|xai)[-_][\w*.-]{6,}|\b(?:bearer\s+|key[=:]\s*)\S{8,}|\b[\w-]{32,}\b")
 
@@ -102,9 +104,9 @@ async def ask(
 ) -> Reply[T]:
     """Ask `model` for a reply of the form `schema`.
 
-    Rate limits, server errors, timeouts and lost connections are waited out: 1, 2, 4, ... seconds, or as long as the
-    server's `Retry-After` says, at most a minute. An unusable reply is answered at once with what was wrong with it.
-    Refusals and rejected requests (400, 401, 403, 404) are not tried again.
+    Rate limits, server errors, timeouts, lost connections and replies that the client cannot read are waited out: 1, 2, 4,
+    ... seconds, or as long as the server's `Retry-After` says, at most a minute. An unusable reply is answered at once with
+    what was wrong with it. Refusals and rejected requests (400, 401, 403, 404) are not tried again.
 
     Args:
         model: Any LangChain chat model.
@@ -195,6 +197,12 @@ def model_name(model: BaseChatModel) -> tuple[str, str]:
     # LangChain has no public way to ask for what it reports to LangSmith.
     params = model._get_ls_params()  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     return str(params.get("ls_provider") or ""), str(params.get("ls_model_name") or "")
+
+
+def output_limit(model: BaseChatModel) -> int | None:
+    """The tokens that a model may answer at most; None where it does not say."""
+    limit = model._get_ls_params().get("ls_max_tokens")  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
+    return limit if isinstance(limit, int) else None
 
 
 def _structured(
@@ -314,6 +322,8 @@ def _unreadable(error: Exception) -> str:
 
 def _passing(error: Exception) -> bool:
     """Whether the same request may succeed later."""
+    if isinstance(error, _MISREAD):
+        return True  # LangChain may have noted on it that the status was 200
     status = _status(error)
     if status is not None:
         return status in {_REQUEST_TIMEOUT, _TOO_MANY_REQUESTS} or status >= _SERVER_ERRORS
@@ -363,6 +373,8 @@ def _cure(error: Exception) -> str:
     status = _status(error)
     if status in {401, 403}:
         return "Check the key and the rights of the account."
+    if isinstance(error, _MISREAD):
+        return "The model's client could not read the reply: see whether the server speaks the client's language."
     if _passing(error):
         return "Try again later, or lower the concurrency."
     return "It was not tried again, because the same request would fail again."

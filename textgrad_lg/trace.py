@@ -196,6 +196,8 @@ def _pooled(text: str) -> str:
     while todo:
         item = todo.pop()
         if isinstance(item, str):
+            if len(item) < _LONG:
+                continue
             long = item[_head(item) :]
             counts[long] = counts.get(long, 0) + (len(long) >= _LONG)
         elif isinstance(item, list | dict):

@@ -23,7 +23,7 @@ def test_where_no_prompt_can_help_none_is_claimed_to():
 
 
 def test_a_gain_of_20_points_is_found_and_it_is_the_instruction():
-    found = claims("gain", range(2))
+    found = claims("gain offered", range(2))
     assert all(claim.claimed and claim.right for claim in found)
     assert all(claim.test > 0.05 for claim in found)
 

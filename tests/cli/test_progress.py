@@ -10,6 +10,7 @@ from textgrad_lg.events import (
     Discovered,
     Event,
     ExampleScored,
+    Forecast,
     Gated,
     RunFinished,
     StepFinished,
@@ -19,7 +20,7 @@ from textgrad_lg.gradient import Gradient, Gradients
 from textgrad_lg.prompt import Template
 from textgrad_lg.site import Site
 from textgrad_lg.testing import TraceBuilder
-from textgrad_lg.types import Phase
+from textgrad_lg.types import Phase, Usage
 from textgrad_lg.update import Update
 
 SITE = Site(("label",), "system")
@@ -47,6 +48,7 @@ def test_a_line_for_each_thing_worth_one():
         (StepFinished, {"started": 0.0, "score": 0.25, "accepted": True, "step": 1}),
         (StepFinished, {"started": 0.0, "score": None, "accepted": False, "step": 2}),
         (Warned, {"message": "mind the gap"}),
+        (Forecast, {"phases": {Phase.ROLLOUT: Usage(1200, 80_000, 4_000), Phase.TEST: Usage(300, 20_000, 1_000)}}),
         (RunFinished, {"summary": "", "started": 0.0}),
     ]
     for at, (kind, fields) in enumerate(events):
@@ -61,6 +63,7 @@ def test_a_line_for_each_thing_worth_one():
 [    9 s] step 1 ended, minibatch score 0.25 before it
 [   10 s] step 2 ended, no score
 [   11 s] warning: mind the gap
+[   12 s] the whole run: at most about 1,500 calls and 105,000 tokens
 """)
 
 

@@ -11,16 +11,18 @@ import httpx
 import httpx2
 import pytest
 from langchain_anthropic import ChatAnthropic
+from langchain_core.callbacks import AsyncCallbackHandler, BaseCallbackHandler
 from langchain_core.language_models import BaseChatModel
 from langchain_core.language_models.base import LangSmithParams
-from langchain_core.messages import AIMessage
+from langchain_core.messages import AIMessage, HumanMessage
 from langchain_core.outputs import ChatGeneration, ChatResult
 from langchain_openai import ChatOpenAI
 from pydantic import SecretStr
 
-from tests.faults.server import OK, STREAM_CUT, Faults, script, serving
+from tests.faults.server import OK, STREAM_CUT, Faults, script, serving, unverified
 from textgrad_lg import Budget
-from textgrad_lg.errors import BudgetExhausted
+from textgrad_lg.errors import BudgetExhausted, ModelError
+from textgrad_lg.llm import Form, ask
 from textgrad_lg.overlay import overlay
 from textgrad_lg.run.budget import Ledger
 from textgrad_lg.run.metering import Metering
@@ -62,8 +64,8 @@ def taken_off():
 
 
 def openai(faults, **options: Any):
-    given: dict[str, Any] = {"model": "m", "base_url": faults.url, "api_key": "key", "max_tokens": 50, **options}
-    return ChatOpenAI(stream_usage=True, **given)
+    given: dict[str, Any] = {"model": "m", "base_url": faults.url, "api_key": "key", "max_tokens": 50}
+    return ChatOpenAI(stream_usage=True, **{**given, **unverified(faults.url), **options})
 
 
 def anthropic(faults, **options):
@@ -283,6 +285,126 @@ def test_of_other_clients_the_same_request_once_more_is_a_retry(faults, package)
     assert (faults.count, spend.total.calls) == (4, 3)
 
 
+class Halts(AsyncCallbackHandler):
+    """Holds up a call between its admission and its request."""
+
+    def __init__(self):
+        self.reached = asyncio.Event()
+
+    async def on_chat_model_start(self, *args: Any, **kwargs: Any):
+        self.reached.set()
+        await asyncio.Event().wait()
+
+
+async def _cancelled(model, reached, **config):
+    task = asyncio.create_task(model.ainvoke("hello", **config))
+    await reached.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+
+async def test_a_call_that_is_cancelled_before_its_request_is_made_is_none(faults):
+    kept, halts = metering(), Halts()
+    with overlay({}, meter=kept.meter(Phase.ROLLOUT)):
+        await openai(faults).ainvoke("hello")
+        await _cancelled(openai(faults), halts.reached, config={"callbacks": [halts]})
+    assert kept.ledger.spend.total.calls == faults.count == 1
+    assert kept.ledger.spend.unwatched == ()
+
+
+async def test_of_a_client_that_was_never_seen_it_counts_and_is_not_called_unwatched(faults):
+    kept, halts = metering(), Halts()
+    with overlay({}, meter=kept.meter(Phase.ROLLOUT)):
+        await _cancelled(openai(faults), halts.reached, config={"callbacks": [halts]})
+    assert faults.count == 0
+    assert kept.ledger.spend.total.calls == 1
+    assert kept.ledger.spend.unwatched == ()
+
+
+async def test_a_call_that_is_cancelled_while_it_connects_is_none(faults, monkeypatch):
+    reached = asyncio.Event()
+
+    async def connect(*args, **kwargs):
+        reached.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("httpcore2._backends.auto.AutoBackend.connect_tcp", connect)
+    kept = metering()
+    with overlay({}, meter=kept.meter(Phase.ROLLOUT)):
+        await _cancelled(openai(faults, http_async_client=httpx2.AsyncClient()), reached)
+    assert kept.ledger.spend.total.calls == faults.count == 0
+
+
+async def test_a_call_that_is_cancelled_while_the_server_thinks_is_one_at_its_worst(faults):
+    reached, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def plan(at, body):
+        loop.call_soon_threadsafe(reached.set)
+        return "hang"
+
+    faults.plan = plan
+    kept = metering()
+    with overlay({}, meter=kept.meter(Phase.ROLLOUT)):
+        await _cancelled(openai(faults), reached)
+    assert (kept.ledger.spend.total.calls, kept.ledger.spend.total.output_tokens) == (1, 50)
+
+
+class Own(httpx2.AsyncBaseTransport):
+    """A transport that takes the body in its own way, as aiohttp's does."""
+
+    def __init__(self, faults):
+        self._faults = faults
+
+    async def handle_async_request(self, request) -> Any:
+        reader, writer = await asyncio.open_connection("127.0.0.1", int(self._faults.base.rpartition(":")[2]))
+        body = request.content
+        writer.write(b"POST /v1 HTTP/1.1\r\nContent-Length: %d\r\n\r\n%s" % (len(body), body))
+        await writer.drain()
+        try:
+            await reader.read()
+        finally:
+            writer.close()
+
+
+async def test_of_a_transport_that_does_not_tell_each_request_counts(faults):
+    reached, loop = asyncio.Event(), asyncio.get_running_loop()
+
+    def plan(at, body):
+        loop.call_soon_threadsafe(reached.set)
+        return "hang"
+
+    faults.plan = plan
+    kept = metering()
+    async with httpx2.AsyncClient(transport=Own(faults)) as client:
+        with overlay({}, meter=kept.meter(Phase.ROLLOUT)):
+            await _cancelled(openai(faults, http_async_client=client), reached)
+    assert kept.ledger.spend.total.calls == faults.count == 1
+
+
+@pytest.mark.parametrize("late", ["before the request", "while it connects"])
+def test_in_a_thread_that_nobody_waits_for_no_request_leaves_any_more(faults, monkeypatch, late):
+    from httpcore2._backends.sync import SyncBackend
+
+    kept, connect = metering(), SyncBackend.connect_tcp
+
+    class Stops(BaseCallbackHandler):
+        def on_chat_model_start(self, *args: Any, **kwargs: Any):
+            if late == "before the request":
+                kept.stop()
+
+    def stopped(*args, **kwargs):
+        kept.stop()
+        return connect(*args, **kwargs)
+
+    with overlay({}, meter=kept.meter(Phase.ROLLOUT)):
+        openai(faults).invoke("hello")
+        monkeypatch.setattr(SyncBackend, "connect_tcp", stopped)
+        with httpx2.Client() as client, pytest.raises(asyncio.CancelledError):
+            openai(faults, http_client=client).invoke("hello", config={"callbacks": [Stops()]})
+    assert kept.ledger.spend.total.calls == faults.count == 1
+
+
 class Elsewhere(BaseChatModel):
     """A model whose client nobody can watch."""
 
@@ -305,6 +427,38 @@ def test_a_model_whose_client_cannot_be_watched_is_named():
     assert "tried again by themselves: far" in spend.table()
     spend, _ = metered(lambda: Elsewhere(max_retries=0).invoke("hello"))
     assert spend.unwatched == ()
+
+
+class Word(Form):
+    word: str
+
+
+@pytest.mark.parametrize("make", [openai, anthropic])
+async def test_a_critics_reply_that_the_client_cannot_read_is_asked_for_again(faults, make):
+    waits = []
+
+    async def sleep(seconds):
+        waits.append(seconds)
+
+    faults.plan = lambda at, body: "wrong schema"
+    kept = metering()
+    with (
+        overlay({}, meter=kept.meter(Phase.ROLLOUT)),
+        pytest.raises(ModelError, match=r"attempt 3 of 3.*could not read"),
+    ):
+        await ask(make(faults), [HumanMessage("hello")], Word, sleep=sleep)
+    assert kept.ledger.spend.total.calls == faults.count == 3
+    assert waits == [1, 2]
+
+
+async def test_and_then_taken_as_it_is(faults):
+    async def sleep(seconds):
+        pass
+
+    faults.plan, faults.answer, faults.keep = script("wrong schema"), lambda body: {"word": "well"}, True
+    reply = await ask(openai(faults), [HumanMessage("hello")], Word, sleep=sleep)
+    assert (reply.value.word, reply.attempts) == ("well", 2)
+    assert faults.bodies[0] == faults.bodies[1]
 
 
 def test_somebody_elses_wrapper_on_top_stays(faults):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -10,10 +12,18 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from langgraph.graph import START, StateGraph
 
 from tests.run import worlds
-from textgrad_lg import Evals, MemoryRegistry, Settings, Strategy, aoptimize, optimize
+from textgrad_lg import Budget, Evals, MemoryRegistry, Settings, Strategy, aoptimize, optimize
 from textgrad_lg.errors import DataError
 from textgrad_lg.events import ExampleScored
+from textgrad_lg.overlay import overlay
+from textgrad_lg.overlay.limits import Limits, Places
+from textgrad_lg.run.budget import Ledger
+from textgrad_lg.run.metering import Metering
 from textgrad_lg.run.patience import Patience
+from textgrad_lg.run.prices import Prices
+from textgrad_lg.run.schedule import Schedule
+from textgrad_lg.run.target import Job, as_target
+from textgrad_lg.types import Phase
 
 FAST = {"steps": 1, "batch": 6, "concurrency": 2, "strategy": Strategy.STRUCTURAL}
 
@@ -95,6 +105,38 @@ async def test_a_call_under_way_is_counted_and_its_place_given_to_others():
     assert result.spend.total.calls == len(model.requests)
 
 
+def test_a_thread_that_waits_for_its_turn_ends_when_nobody_waits_for_it(monkeypatch):
+    waiting, raised = threading.Event(), []
+    model, limits = worlds.review_model(), Limits(1)
+    meter = metering().meter(Phase.ROLLOUT)
+
+    class Queue(Places):
+        def ask(self, size=1, *, at_once=False):
+            place = super().ask(size, at_once=at_once)
+            if place.future is not None:
+                waiting.set()
+            return place
+
+    queue = Queue(1)
+    monkeypatch.setattr(limits, "of", lambda model: queue)
+    queue.ask()  # somebody else's, who keeps it
+
+    def call():
+        with overlay({}, meter=meter, limits=limits):
+            try:
+                model.invoke("hello")
+            except BaseException as error:
+                raised.append(type(error))
+
+    thread = threading.Thread(target=call, daemon=True)
+    thread.start()
+    assert waiting.wait(60)
+    meter.stop()
+    thread.join(60)
+    assert raised == [asyncio.CancelledError]
+    assert model.requests == []
+
+
 async def test_an_async_graph_is_cancelled_and_leaves_no_task():
     cancelled = []
 
@@ -119,16 +161,12 @@ async def test_an_async_graph_is_cancelled_and_leaves_no_task():
     assert asyncio.all_tasks() == before
 
 
-async def _parts(graph):
-    from textgrad_lg import Budget
-    from textgrad_lg.run.budget import Ledger
-    from textgrad_lg.run.metering import Metering
-    from textgrad_lg.run.prices import Prices
-    from textgrad_lg.run.schedule import Schedule
-    from textgrad_lg.run.target import Job, as_target
-    from textgrad_lg.types import Phase
+def metering():
+    return Metering(Ledger(Budget(calls=9), Prices({})), Prices({}))
 
-    meter = Metering(Ledger(Budget(calls=9), Prices({})), Prices({})).meter(Phase.ROLLOUT)
+
+async def _parts(graph):
+    meter = metering().meter(Phase.ROLLOUT)
     job = Job(inputs={"review": "number 7"}, texts={}, config={}, thread="t", trace="0" * 32, example="e", meter=meter)
     return as_target(graph)[0], job, meter, Schedule(1)
 
@@ -184,6 +222,13 @@ def test_an_evaluator_that_hangs_has_no_score_and_the_others_have_theirs(asynchr
         assert "it had not ended after 1 seconds, and was given up" in str(given_up.error)
     go_on.set()
     assert asynchronous or ended.wait(60)
+
+
+def test_a_process_ends_whatever_hangs_in_it():
+    command = [sys.executable, "-m", "tests.faults.hanging"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        out, err = process.communicate(timeout=100)
+    assert (process.returncode, out) == (0, "ended\n"), err
 
 
 @pytest.mark.parametrize("timeout", [0, -1, float("inf"), float("nan")])

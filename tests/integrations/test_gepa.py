@@ -584,6 +584,8 @@ def test_gepas_own_optimize_takes_the_adapter():
         assert isinstance(result.best_candidate, dict)
         assert result.best_candidate["judge/system"].endswith(worlds.WANTED)
         assert adapter.test(result.best_candidate).after == 1.0
+        with pytest.raises(DataError, match="is read once: a second comparison"):
+            adapter.test(result.best_candidate)
 
 
 class Silent:

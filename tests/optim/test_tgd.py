@@ -246,6 +246,25 @@ async def test_what_was_tried_before_is_not_proposed_again():
     assert found.rejected == ()
 
 
+@pytest.mark.parametrize(
+    ("steps", "opens", "again"),
+    [
+        ((1,), (True,), True),
+        # Two candidates of one step had one minibatch.
+        ((1, 1), (True, True), True),
+        ((1, 2), (True, True), False),
+        ((1, 1), (True, False), False),
+    ],
+)
+async def test_what_was_no_worse_on_a_minibatch_has_one_more_chance(steps, opens, again):
+    update = Update(PLAN, TEXTS[PLAN], Template("Again."), "", "a")
+    attempts = tuple(
+        Attempt(update, False, 0.0, "", step, open=still) for step, still in zip(steps, opens, strict=True)
+    )
+    found = await TGD(proposers=[Fixed("a", "Again.", "New.")]).propose(context(gradient(PLAN), attempts=attempts))
+    assert summary(found) == [*(["plan/system a: Again."] if again else []), "plan/system a: New."]
+
+
 async def test_what_code_refuses_is_reported_and_takes_no_place():
     long = "{x}" + "y" * 50
     tgd = TGD(

@@ -20,6 +20,7 @@ from pydantic import PrivateAttr
 
 from textgrad_lg.overlay import overlay
 from textgrad_lg.overlay.limits import Limits, Places, later
+from textgrad_lg.run.schedule import Schedule
 from textgrad_lg.testing import ScriptedChatModel
 
 TOGETHER = 30
@@ -170,6 +171,24 @@ def test_it_never_gets_below_one():
     assert held(places.ask())
 
 
+def test_without_a_limit_all_are_let_in_until_the_server_refuses_and_more_again_after_that():
+    places = Places(None)
+    wave = [places.ask() for _ in range(50)]
+    assert all(held(place) for place in wave)
+    wave.pop().leave(well=True)
+    assert places.limit == float("inf")
+    wave.pop().leave(refused=True)
+    assert places.limit == 24
+    waiting = places.ask()
+    assert not held(waiting)
+    for place in wave:
+        place.leave(well=True)
+    assert held(waiting)
+    for _ in range(24):
+        places.ask().leave(well=True)
+    assert places.limit == 25
+
+
 def test_nothing_begins_before_the_server_wants_to_be_asked_again():
     clock = Clock()
     places = Places(4, clock=clock.time, later=clock.later)
@@ -226,6 +245,18 @@ def test_never_more_than_the_limit_whatever_happens_and_nobody_is_forgotten(most
         asked = [each for each in asked if not each.gone]
 
 
+async def test_a_run_without_a_limit_does_not_hold_back_the_branches_of_a_graph():
+    model = Counting()
+
+    async def node(state):
+        await model.ainvoke(f"{state['at']}")
+        return {}
+
+    with Schedule(2) as schedule, overlay({}, limits=schedule.limits):
+        await fan_out(node).ainvoke({})
+    assert model.most == 50
+
+
 def test_sync_branches_in_threads_keep_the_limit():
     model = Counting()
     graph = fan_out(lambda state: {"said": [model.invoke("Hello").text]})
@@ -246,7 +277,8 @@ async def test_async_branches_keep_the_limit():
 
 
 async def test_a_batch_counts_for_its_prompts():
-    model, prompt = Counting(), [AIMessage("Hello")]
+    model = Counting()
+    prompt: list[Any] = [AIMessage("Hello")]
     with overlay({}, limits=Limits(4)):
         await asyncio.gather(*(model.agenerate([prompt, prompt]) for _ in range(6)))
     assert model.most == 4

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import json
 import operator
 import re
 import threading
@@ -317,7 +318,7 @@ def test_twenty_replays_at_once_stay_apart():
     for said, run in results:
         assert (run.hits, len(run.new)) == (1, 2)
         values: list[Any] = [entry.value for entry in run.new]
-        assert {value["replies"][0][0]["data"]["content"] for value in values} == {said["n2"], said["n3"]}
+        assert {json.loads(value)["replies"][0][0]["data"]["content"] for value in values} == {said["n2"], said["n3"]}
 
 
 async def test_twenty_replays_in_one_event_loop_stay_apart():

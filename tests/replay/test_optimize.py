@@ -267,7 +267,7 @@ def test_a_journal_with_damaged_calls_is_refused(tmp_path):
         db.execute("UPDATE entries SET value = '[\"a\", 3]' WHERE kind LIKE 'calls of rollout %'")
         db.execute("DELETE FROM entries WHERE kind = 'rollout'")
     db.close()
-    with pytest.raises(JournalError, match=r"calls .* cannot be read: this is not a memo"):
+    with pytest.raises(JournalError, match=r"calls .* cannot be read: ReplayError: this is not a memo"):
         run()
 
 

@@ -23,7 +23,9 @@ class Seen:
         self.url = url
         self.bodies: list[dict[str, Any]] = []
         self.usages: list[tuple[int, int]] = []
-        self.fails: Callable[[dict[str, Any], int], bool] = lambda body, number: False
+        # The status that a request fails with, and whether its reply is cut off in the middle; by its body and number.
+        self.fails: Callable[[dict[str, Any], int], int] = lambda body, number: 0
+        self.cuts: Callable[[dict[str, Any], int], bool] = lambda body, number: False
         self.failed = 0
         self.lock = threading.Lock()
 
@@ -72,12 +74,14 @@ def counting() -> Generator[Seen]:
             with seen.lock:
                 seen.bodies.append(body)
                 seen.usages.append(usage)
-                fails = seen.fails(body, len(seen.usages))
-                seen.failed += fails
+                status = seen.fails(body, len(seen.usages))
+                seen.failed += status > 0
+                if seen.cuts(body, len(seen.usages)):
+                    text = text[: len(text) // 2]
             told = {"prompt_tokens": usage[0], "completion_tokens": usage[1], "total_tokens": sum(usage)}
             base = {"id": "x", "created": 0, "model": body["model"]}
-            if fails:
-                self._answer(400, "application/json", json.dumps({"error": {"message": "no"}}))
+            if status:
+                self._answer(status, "application/json", json.dumps({"error": {"message": "no"}}))
             elif body.get("stream"):
                 half = len(text) // 2
                 chunks: list[dict[str, Any]] = [
@@ -100,6 +104,7 @@ def counting() -> Generator[Seen]:
             self.send_response(status)
             self.send_header("content-type", kind)
             self.send_header("content-length", str(len(data)))
+            self.send_header("retry-after-ms", "1")
             self.end_headers()
             self.wfile.write(data)
 

@@ -6,6 +6,7 @@ It imports everything once and then forks a child for each session of a run. A c
                 registry, anywhere
     answered/critic:2    SIGKILL after the second such line of its log
     full:300000          no file can grow beyond so many bytes
+    random:25            a share as above, drawn anew for each session until 25 of them were killed
 
 The next child goes on with the same run directory. When one has come to the end of the run, another run begins, until all
 ENDs are used. Printed as JSON: the log of each session, and what each run came to, first of all that of a run left alone.
@@ -15,8 +16,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import importlib
 import json
 import os
+import pkgutil
+import random
 import resource
 import signal
 import sys
@@ -30,6 +34,7 @@ from langchain_core.messages import HumanMessage, SystemMessage
 from langchain_core.tools import tool
 from langgraph.graph import START, StateGraph
 
+import textgrad_lg
 from tests.run import worlds
 from textgrad_lg import Evals, Settings, SQLiteRegistry, Strategy, optimize
 from textgrad_lg.errors import JournalError
@@ -39,6 +44,8 @@ from textgrad_lg.testing import ScriptedChatModel
 from textgrad_lg.types import Tools
 
 # So few examples that a gate at the usual levels would take nothing.
+SHARE = 0.35
+"""Of all that a run does, at most, after which a session is killed at random: it goes on with what is left."""
 SETTINGS = Settings(steps=2, batch=3, strategy=Strategy.CHAIN, tools=Tools.RECORD, alpha=0.2, significance=0.3)
 
 
@@ -169,10 +176,13 @@ def run(folder, session, concurrency):
         callbacks=[lambda _: session.tick()],
     )
     (name,) = registry.names()
+    with Journal(folder / "run") as journal:
+        asked = {kind: journal.count(kind) for kind in ("gradients", "proposals")}
     return {
         "ticks": session.ticks,
         "calls": result.spend.total.calls,
         "same": {
+            "asked": asked,
             "decisions": [
                 [each.gate, str(each.update.site), each.update.new.text, each.accepted, each.reason, each.step]
                 for each in result.decisions
@@ -216,18 +226,42 @@ def child(folder, end, concurrency, number, ticks=0):
     return said, json.loads(result.read_text())
 
 
+def load():
+    """Import all that a session needs, so that each runs the same code, and starts at once."""
+    for module in pkgutil.walk_packages(textgrad_lg.__path__, "textgrad_lg."):
+        importlib.import_module(module.name)
+    for name in ("genai_prices", "scipy.stats", "textgrad_lg_tracing"):
+        importlib.import_module(name)
+
+
+def drawn(ends, concurrency, killed):
+    """The ENDs one by one; of `random:25` as many as it takes."""
+    for end in ends:
+        what, _, number = end.partition(":")
+        if what != "random":
+            yield end
+            continue
+        draw = random.Random(concurrency)
+        while killed() < int(number):
+            yield f"{draw.uniform(0, SHARE):.4f}"
+
+
 def main(folder, concurrency, *ends):
-    todo, concurrency = list(ends), int(concurrency)
+    load()
+    concurrency, killed = int(concurrency), 0
+    todo = drawn(ends, concurrency, lambda: killed)
+    end = next(todo, None)
     said, whole = child(Path(folder) / "whole", None, concurrency, 0)
     runs = [{"sessions": [said], "ends": [whole]}]
-    while todo:
+    while end is not None:
         at, sessions = Path(folder) / f"run-{len(runs)}", []
         came_to: list[Any] = [None]
         while "same" not in (came_to[-1] or {}):
-            end = todo.pop(0) if todo else None
             said, result = child(at, end, concurrency, len(sessions), whole["ticks"])
             sessions.append(said)
             came_to.append(result)
+            killed += result is None
+            end = next(todo, None)
         runs.append({"sessions": sessions, "ends": came_to[1:]})
     sys.stdout.write(json.dumps(runs))
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from inline_snapshot import snapshot
 from pydantic import TypeAdapter
@@ -485,6 +487,7 @@ def _within(book):
     assert total.calls <= book.budget.calls
     assert total.input_tokens + total.output_tokens <= book.budget.tokens
     assert total.usd <= book.budget.usd + 1e-12
+    assert book.budget.rollouts is None or total.rollouts <= book.budget.rollouts
 
 
 @settings(max_examples=100)
@@ -500,6 +503,99 @@ def test_what_is_held_can_always_be_spent(others, held):
     used = book.spend.phases.get(Phase.TEST, Usage()).calls
     for _ in range(held - used):
         book.meter(Phase.TEST).admit(call()).settle(1, 1)
+
+
+AMOUNTS = st.tuples(st.integers(0, 60), st.integers(0, 60))
+PROGRAMS = st.lists(
+    st.one_of(
+        # A call of so many tokens at most, which uses a share of them, or is never heard of again.
+        st.tuples(st.just("call"), st.sampled_from(list(Phase)), AMOUNTS, st.none() | st.floats(0, 1)),
+        st.tuples(st.just("rollout"), st.sampled_from(list(Phase)), AMOUNTS, st.none()),
+        st.tuples(st.just("hold"), st.sampled_from(list(Phase)), AMOUNTS, st.none()),
+        st.tuples(st.just("release"), st.sampled_from(list(Phase)), AMOUNTS, st.none()),
+    ),
+    max_size=25,
+)
+
+
+@pytest.fixture
+def many_switches():
+    """Threads take turns as often as they can."""
+    before = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(before)
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.lists(PROGRAMS, min_size=2, max_size=8),
+    st.builds(
+        Budget,
+        usd=st.floats(1e-6, 2e-3),
+        calls=st.integers(1, 40),
+        tokens=st.integers(1, 1500),
+        rollouts=st.integers(1, 30),
+    ),
+)
+def test_never_over_the_limit_whatever_threads_do_side_by_side(many_switches, programs, budget):
+    book = Ledger(budget, PRICES)
+    start = threading.Barrier(len(programs))
+
+    def work(program):
+        used = [Usage(), Usage()]  # of calls that ended, and at the worst of those that did not
+        start.wait()
+        for kind, phase, (sent, most), share in program:
+            if kind == "hold":
+                _quietly(lambda: book.hold(phase, Usage(1, sent, most, 0.0, 1)))  # noqa: B023  called at once
+            elif kind == "release":
+                book.release(phase)
+            elif kind == "rollout":
+                begun = _quietly(lambda: book.begin(phase) or True)  # noqa: B023
+                used[0] += Usage(rollouts=1 if begun else 0)
+            else:
+                ticket = _quietly(lambda: book.meter(phase).admit(call(sent, most)))  # noqa: B023
+                if ticket is not None and share is None:
+                    used[1] += Usage(1, sent, most)
+                elif ticket is not None:
+                    ticket.settle(int(sent * share), int(most * share))
+                    used[0] += Usage(1, int(sent * share), int(most * share))
+            _within(book)
+        return used
+
+    with ThreadPoolExecutor(len(programs)) as pool:
+        done, open_ = (sum(each, Usage()) for each in zip(*pool.map(work, programs), strict=True))
+    total = book.spend.total
+    # Nothing is lost, nothing is counted twice, and what is under way would fit at its worst as well.
+    assert replace(total, usd=0.0) == done
+    worst = done + open_
+    assert worst.calls <= budget.calls
+    assert worst.input_tokens + worst.output_tokens <= budget.tokens
+    assert worst.input_tokens + 2 * worst.output_tokens <= budget.usd * 1e6 + 1e-6
+    assert worst.rollouts <= budget.rollouts
+
+
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.lists(PROGRAMS, min_size=2, max_size=6), st.integers(1, 10), st.integers(1, 6))
+def test_what_is_held_is_there_whatever_threads_have_done(many_switches, programs, held, runs):
+    book = Ledger(Budget(0.01, 30, 5_000, rollouts=20), PRICES)
+    book.hold(Phase.TEST, Usage(held, 40 * held, 20 * held, 80e-6 * held, runs))
+
+    def work(program):
+        for kind, phase, (sent, most), _ in program:
+            if phase is Phase.TEST:
+                continue
+            if kind == "rollout":
+                _quietly(lambda: book.begin(phase))  # noqa: B023
+            elif kind == "call":
+                _quietly(lambda: book.meter(phase).admit(call(20 * sent, 20 * most)))  # noqa: B023
+
+    with ThreadPoolExecutor(len(programs)) as pool:
+        list(pool.map(work, programs))
+    for _ in range(held):
+        book.meter(Phase.TEST).admit(call(40, 20)).settle(40, 20)
+    for _ in range(runs):
+        book.begin(Phase.TEST)
 
 
 def test_threads_cannot_slip_past_the_limit():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from langchain_core.messages import HumanMessage, SystemMessage
 from langgraph.graph import START, StateGraph
@@ -9,7 +11,7 @@ from langgraph.graph import START, StateGraph
 from tests.run import worlds
 from tests.run.counting import counting
 from textgrad_lg import TGD, Budget, Evals, MemoryRegistry, Price, Settings, Strategy, TextLoss, optimize
-from textgrad_lg.types import Phase
+from textgrad_lg.types import Phase, Usage
 
 pytestmark = pytest.mark.loopback
 
@@ -126,11 +128,71 @@ def test_a_stream_that_nobody_reads_to_its_end_counts_once(server):
 
 
 def test_calls_that_fail_count(server):
-    server.fails = lambda body, number: body["model"] == "worker" and number % 3 == 0
+    server.fails = lambda body, number: 400 if body["model"] == "worker" and number % 3 == 0 else 0
     settings = Settings(steps=1, batch=4, concurrency=4, strategy=Strategy.STRUCTURAL)
     result = improve(sync_pages(server.model()), server, settings=settings, optimizer=TGD(proposals=1))
     assert server.failed > 10
     assert result.spend.total.calls == server.total[0]
+
+
+@pytest.mark.parametrize("build", [sync_pages, async_pages])
+def test_what_a_client_tries_again_by_itself_counts(server, build):
+    server.fails = lambda body, number: 500 if body["model"] == "worker" and number % 4 == 0 else 0
+    result = improve(build(server.model(max_retries=5)), server)
+    worked = [body["model"] for body in server.bodies].count("worker")
+    assert server.failed > 20
+    assert result.improved
+    assert not result.raised
+    assert result.spend.total.calls == server.total[0] > worked
+    assert result.spend.unwatched == ()
+
+
+def test_replies_that_cannot_be_used_count(server):
+    """The model is asked again, by a call of its own. What the client could not read it does not hand on, tokens included."""
+    seen = set()
+
+    def cuts(body, number):
+        request = json.dumps(body["messages"])
+        first = body["model"] == "critic" and request not in seen
+        seen.add(request)
+        return first
+
+    server.cuts = cuts
+    settings = Settings(steps=1, batch=4, concurrency=4, strategy=Strategy.CHAIN)
+    result = improve(sync_pages(server.model()), server, settings=settings)
+    total, used = result.spend.total, result.spend.phases
+    calls, _, received = server.total
+    assert total.calls == calls
+    assert total.output_tokens >= received
+    asked = [json.dumps(body["messages"]) for body in server.bodies if body["model"] == "critic"]
+    assert used[Phase.GRADIENT].calls + used[Phase.PROPOSAL].calls == len(asked) > len(set(asked))
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_evaluators_that_ask_a_model_by_themselves_count(server, stream):
+    judge = server.model("judge")
+
+    def liked(outputs):
+        request = messages("You judge pages.", outputs["page"])
+        said = "".join(chunk.text for chunk in judge.stream(request)) if stream else judge.invoke(request).text
+        return bool(said)
+
+    settings = Settings(steps=1, batch=4, concurrency=4, strategy=Strategy.CHAIN)
+    result = optimize(
+        sync_pages(server.model()),
+        Evals(worlds.reviews(24), [worlds.right_page, liked]),
+        model=server.model("critic"),
+        registry=MemoryRegistry(),
+        settings=settings,
+        optimizer=TGD(),
+        prices=PRICES,
+    )
+    total, used = result.spend.total, result.spend.phases
+    assert (total.calls, total.input_tokens, total.output_tokens) == server.total
+    judged = [body["model"] for body in server.bodies].count("judge")
+    rollouts = sum(usage.rollouts for usage in used.values())
+    assert judged == rollouts
+    assert used[Phase.JUDGE].calls == judged - used.get(Phase.TEST, Usage()).rollouts
 
 
 def test_a_budget_that_ends_in_the_middle_is_kept_by_the_servers_count(server):

@@ -143,7 +143,7 @@ score now: 0.83, 95 % interval [0.55, 0.95], on 12 examples, 3 runs of each
 
 Parameters, those that the score depends on most first
   judge/system  reached by 12 of 12 examples, feedback leads to it from 2 failing examples
-      its words taken away: effect seen, 0.83 -> 0.00, 95 % interval of the difference [-1.00, -0.41], p = 0.002, n = 12; output changed on 10 of 12
+      its words taken away: effect seen, 0.83 -> 0.00, difference -0.83, 95 % interval [-1.00, -0.41], p = 0.002, n = 12; output changed on 10 of 12
       paraphrased by the model: no effect seen (n=12), difference +0.00, 95 % interval [-0.20, +0.20]; output changed on 0 of 12
   extract/system  reached by 12 of 12 examples, feedback leads to it from 2 failing examples
       its words taken away: no effect seen (n=12), difference +0.00, 95 % interval [-0.20, +0.20]; output changed on 0 of 12

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
+from inline_snapshot import snapshot
 from langchain_core.messages import AIMessage, HumanMessage, SystemMessage
 from langgraph.graph import START, StateGraph
 
@@ -108,6 +109,34 @@ def test_no_significant_gain_on_the_test_set_publishes_nothing():
     assert (result.improved, result.published) == (False, {})
     assert result.test.difference == 0.0
     assert result.validation.difference == 0.5
+
+
+def test_the_summary_has_both_gains_the_tags_and_what_became_of_the_graph():
+    def lucky(inputs, outputs, reference_outputs):
+        good = half_right(outputs, reference_outputs)[0] > 0
+        return good and number(inputs["review"]) < 22
+
+    examples = [
+        {**each, "metadata": {**each["metadata"], "tag": "long" if at % 2 else "short"}}
+        for at, each in enumerate(split_reviews())
+    ]
+    result = optimize(
+        graph_of(worlds.review_model()),
+        Evals(examples, [lucky]),
+        registry=MemoryRegistry(),
+        settings=SETTINGS,
+        optimizer=Proposer(),
+    )
+    summary = result.summary().splitlines()
+    assert (result.improved, result.graph.get_graph().nodes.keys()) == (False, {"__start__", "judge", "__end__"})
+    assert "\n".join(line for line in summary if "calls" not in line) == snapshot("""\
+test 0.00 -> 0.20, difference +0.20, 95 % interval [-0.15, +0.48], p = 0.5, n = 10
+stopped after step 1: all 10 validation examples pass, so no edit could be proven to be better; no significant improvement; graph unchanged
+validation 0.00 -> 1.00, difference +1.00, 95 % interval [+0.52, +1.00], p = 0.002, n = 10
+gain on validation +1.00, on test +0.20: it shrank by 0.80, more than chance explains (p = 0.0006). The edit was chosen for its gain on validation, and a part of that was luck (the winner's curse); believe the gain on test
+tag long: 0.00 -> 0.20, [-0.33, +0.62], p = 1, n = 5
+tag short: 0.00 -> 0.20, [-0.33, +0.62], p = 1, n = 5\
+""")
 
 
 def test_an_edit_that_makes_runs_longer_has_more_kept_back():

@@ -6,13 +6,14 @@ import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from inline_snapshot import snapshot
 
-from textgrad_lg.errors import JournalError
+from textgrad_lg.errors import JournalError, TraceError
 from textgrad_lg.run.journal import FILE, Journal
 
 SETTINGS = {"seed": 0, "steps": 3, "weights": [0.5, None], "nested": {"b": 1, "a": "é"}}
@@ -240,6 +241,51 @@ def test_a_damaged_page_is_found_and_left_alone(folder):
     assert (folder / FILE).read_bytes() == data
 
 
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.9, 0.999])
+def test_a_file_that_was_cut_short_is_found_and_left_alone(folder, share):
+    with Journal(folder) as journal:
+        for at in range(50):
+            journal.put("step", str(at), "x" * 500)
+    data = (folder / FILE).read_bytes()
+    (folder / FILE).write_bytes(data[: int(len(data) * share)])
+    # Where no more than the end of the last value is gone, it is found when that is read.
+    with pytest.raises(JournalError, match="is damaged"), Journal(folder) as journal:
+        journal.items("step")
+    assert (folder / FILE).read_bytes()[: int(len(data) * share)] == data[: int(len(data) * share)]
+
+
+@given(st.data())
+@settings(max_examples=40, deadline=None)
+def test_with_random_bytes_anywhere_it_is_read_or_refused_and_never_deleted(tmp_path_factory, data):
+    """A byte of a value that becomes another may go unseen; what a reader makes of it is then the reader's to refuse."""
+    folder = tmp_path_factory.mktemp("run")
+    with Journal(folder, settings=SETTINGS) as journal:
+        journal.note(*(("step", str(at), "x" * 300) for at in range(20)))
+    whole = bytearray((folder / FILE).read_bytes())
+    at = data.draw(st.integers(0, len(whole) - 1))
+    noise = data.draw(st.binary(min_size=1, max_size=2_000))
+    whole[at : at + len(noise)] = noise
+    (folder / FILE).write_bytes(whole)
+    with suppress(JournalError), Journal(folder) as journal:
+        assert all(isinstance(key, str) for key, _ in journal.items("step"))
+    assert len((folder / FILE).read_bytes()) >= len(whole) - 1
+
+
+def test_what_a_reader_cannot_make_sense_of_is_damage(folder):
+    with Journal(folder) as journal:
+        for error in (ValueError("no number"), KeyError("trace"), TypeError("a list"), TraceError("no span")):
+            with (
+                pytest.raises(
+                    JournalError, match=r"'step' something cannot be read: \w+: .*It was not changed"
+                ) as found,
+                journal.reading("step"),
+            ):
+                raise error
+            assert found.value.__cause__ is error
+        with pytest.raises(JournalError, match=r"^in use$"), journal.reading("step"):
+            raise JournalError("in use")
+
+
 def test_a_damaged_value_is_reported(folder):
     with Journal(folder, settings={"seed": 1}) as journal:
         journal.put("step", "k", 1)
@@ -248,11 +294,30 @@ def test_a_damaged_value_is_reported(folder):
         journal.get("step", "k")
 
 
-def test_a_newer_format_is_refused(folder):
-    Journal(folder).close()
-    change(folder, "PRAGMA user_version = 2")
-    with pytest.raises(JournalError, match="format 2; this release of textgrad_lg reads format 1"):
+@pytest.mark.parametrize("version", [1, 3])
+def test_another_format_is_refused_and_left_alone(folder, version):
+    with Journal(folder, settings={"seed": 1}) as journal:
+        journal.put("step", "k", 1)
+    change(folder, f"PRAGMA user_version = {version}")
+    before = (folder / FILE).read_bytes()
+    with pytest.raises(JournalError) as error:
         Journal(folder)
+    assert str(error.value).replace(str(folder), "RUN") == (
+        f"RUN/journal.sqlite3 is a run journal of format {version}; this release of textgrad_lg reads format 2. It was not "
+        "changed; use the release that wrote it, or give another path"
+    )
+    assert (folder / FILE).read_bytes() == before
+
+
+def test_a_missing_table_is_found_and_the_file_left_alone(folder):
+    for table in ("entries", "settings"):
+        with Journal(folder / table) as journal:
+            journal.put("step", "k", 1)
+        change(folder / table, f"DROP TABLE {table}")
+        before = (folder / table / FILE).read_bytes()
+        with pytest.raises(JournalError, match=f"is damaged .no such table: {table}.*It was not changed"):
+            Journal(folder / table)
+        assert (folder / table / FILE).read_bytes() == before
 
 
 def test_another_programs_database_is_refused_and_left_alone(folder):

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, cast
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from inline_snapshot import snapshot
 
+from tests.run import worlds
+from textgrad_lg import Evals, MemoryRegistry, Settings, Strategy, Template, Update, optimize
 from textgrad_lg.errors import BudgetExhausted, BudgetTooSmall
 from textgrad_lg.evals import Splits
 from textgrad_lg.example import Example
+from textgrad_lg.optim import Proposals
 from textgrad_lg.run.budget import Budget, Ledger
 from textgrad_lg.run.journal import Journal
 from textgrad_lg.run.metering import Metering
@@ -225,6 +229,7 @@ def test_who_does_not_make_do_is_refused(journal):
         measured(journal, "1000 calls", LARGE)
 
 
+@example(Sizes(1, 163, 26), 587, 7)  # a small set that takes more than its share
 @given(
     st.builds(Sizes, st.integers(1, 8), st.integers(1, 500), st.integers(1, 500), st.integers(1, 3)),
     st.integers(1, 5000),
@@ -240,3 +245,80 @@ def test_sizes_stay_between_the_fewest_and_all_and_fit_where_they_can(own, calls
         assert found.runs * each <= calls
     if own.runs * each <= calls:
         assert found == own
+
+
+# A run whose budget ends before its steps do
+
+
+class Goes:
+    """An optimizer that has the right idea in the first step, and no good one in any later."""
+
+    proposals = 1
+
+    def __init__(self, late=lambda: None):
+        self.late = late
+
+    async def propose(self, context):
+        if context.step > FIRST_STEP:
+            self.late()
+        site = next(site for site in context.parameters if str(site) == "judge/system")
+        old = context.parameters[site]
+        idea = worlds.WANTED if context.step == FIRST_STEP else f"Think of the number {context.step}."
+        return Proposals((Update(site, old, Template(f"{old.text} {idea}"), "an idea", "goes"),))
+
+
+FIRST_STEP = 1
+MODEL_PRICES = {"worker": Price(30, 30)}
+
+
+def never_done(budget, run_dir=None, *, steps=30, **options):
+    """A run with a failure in every minibatch that no edit mends."""
+    reviews = [
+        {**row, "reference_outputs": {"page": "impossible"}} if at % 3 == 0 else row
+        for at, row in enumerate(worlds.reviews(60))
+    ]
+    return optimize(
+        worlds.three_nodes(worlds.review_model(model_name="worker")),
+        Evals(reviews, [worlds.right_page]),
+        budget=budget,
+        prices=MODEL_PRICES,
+        registry=MemoryRegistry(),
+        settings=Settings(steps=steps, batch=4, concurrency=1, strategy=Strategy.STRUCTURAL),
+        run_dir=run_dir,
+        optimizer=Goes(**options),
+    )
+
+
+@pytest.mark.parametrize("budget", ["270 calls", "$0.43", "90 rollouts", "14k tokens"])
+def test_a_run_that_uses_its_budget_up_still_has_its_test_result(budget):
+    result = never_done(budget)
+    assert re.match(r"stopped in step \d+: the budget of .* kept for other phases", result.reason)
+    assert result.improved
+    assert result.test.n == 18
+    total, limits = result.spend.total, Budget.parse(budget)
+    for limit, used in (
+        (limits.calls, total.calls),
+        (limits.tokens, total.input_tokens + total.output_tokens),
+        (limits.usd, total.usd),
+        (limits.rollouts, total.rollouts),
+    ):
+        assert limit is None or 0.2 * limit < used <= limit
+
+
+def test_time_cannot_be_kept_and_the_result_says_why_it_has_no_test(monkeypatch, tmp_path):
+    now = [0.0]
+    monkeypatch.setitem(Ledger.__init__.__kwdefaults__, "clock", lambda: now[0])
+
+    def late():
+        now[0] = 100.0
+
+    result = never_done("60 seconds", tmp_path / "run", steps=3, late=late)
+    assert result.reason == snapshot(
+        "stopped in step 2: the budget of 60 seconds is used up: 100.0 seconds have passed; for more, raise it, as in budget='120.0 seconds'; the test set could not be paid for (the budget of 60 seconds is used up: 100.0 seconds have passed; for more, raise it, as in budget='120.0 seconds'); graph unchanged"
+    )
+    assert (result.improved, result.test, result.published) == (False, None, {})
+    # The edit that was accepted is not lost, and the test is made up for with more time.
+    assert len(result.texts) == 1
+    now[0] = 0.0
+    again = never_done("300 seconds", tmp_path / "run", steps=3, late=late)
+    assert again.test is not None

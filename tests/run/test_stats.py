@@ -60,7 +60,7 @@ def test_of_nothing_nothing_is_said(scores):
 
 def test_in_words():
     assert str(of([0, 0, 1, 0, 1, 0, 0, 0], [1, 1, 1, 1, 1, 1, 0, 0])) == snapshot(
-        "0.25 -> 0.75, 95 % interval of the difference [-0.01, +0.81], p = 0.12, n = 8"
+        "0.25 -> 0.75, difference +0.50, 95 % interval [-0.01, +0.81], p = 0.12, n = 8"
     )
     assert str(of([0.5, 0.1], [0.7, None])) == snapshot("0.50 -> 0.70, p = 1, n = 1, 1 not judged")
 

@@ -12,11 +12,13 @@ from textgrad_lg.events import (
     Discovered,
     Event,
     ExampleScored,
+    Forecast,
     Gated,
     OptimizerChosen,
     StepFinished,
     Warned,
 )
+from textgrad_lg.types import Usage
 
 if TYPE_CHECKING:
     from textgrad_lg.types import Phase
@@ -62,6 +64,10 @@ class Progress:
                 return f"{event.gate}: {event.update.proposer} on {sites} {verdict}: {event.reason}"
             case OptimizerChosen():
                 return event.reason
+            case Forecast():
+                most = sum(event.phases.values(), Usage())
+                tokens = most.input_tokens + most.output_tokens
+                return f"the whole run: at most about {most.calls:,} calls and {tokens:,} tokens"
             case Committed():
                 return f"committed {event.name} version {event.version}"
             case StepFinished():

@@ -33,6 +33,7 @@ class Attempt:
         step: The step it was tried in; 0 where that is not known.
         feedback: What was said of the Parameter in that step, as `autograd.reduce.distinct` tells it; empty where that is
             not known.
+        open: Whether little is known of it yet: it was not worse on a minibatch, and was run on nothing else.
     """
 
     update: Update
@@ -41,6 +42,7 @@ class Attempt:
     reason: str
     step: int = 0
     feedback: tuple[str, ...] = ()
+    open: bool = False
 
     def __str__(self) -> str:
         """What was tried and what became of it, in one line."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice, zip_longest
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from textgrad_lg.update import Update
 
 
+CHANCES = 2
+"""Minibatches on which the same edit may be run, if it was not worse on the first."""
+
+
 @dataclass
 class Screen:
     """What may be run of one step's proposals; it remembers what it has seen, and what it refused.
@@ -39,7 +44,12 @@ class Screen:
 
     def __post_init__(self) -> None:
         self.limits = replace(self.limits, trusted=(*self.limits.trusted, self.context.goal, *self.context.said))
-        self._tried = {(attempt.update.site, attempt.update.new) for attempt in self.context.attempts}
+        attempts = self.context.attempts
+        closed = {(attempt.update.site, attempt.update.new) for attempt in attempts if not attempt.open}
+        # One step has one minibatch, however many candidates hold the edit.
+        steps = {(attempt.update.site, attempt.update.new, attempt.step) for attempt in attempts}
+        chances = Counter((site, new) for site, new, _ in steps)
+        self._tried = closed | {edit for edit, times in chances.items() if times >= CHANCES}
         self._seen: set[frozenset[tuple[Site, Template]]] = set()
         self._leakage = Leakage(
             self.context.examples, self.context.gradients, quoted=self.limits.quoted, answer=self.limits.answer
@@ -50,7 +60,8 @@ class Screen:
     def admits(self, candidate: Sequence[Update]) -> bool:
         """Whether the Updates may be run together: they are new, and code refuses none of them.
 
-        A candidate of several Updates is not new if each of them was tried before, alone or together with others.
+        A candidate of several Updates is not new if each of them was tried before, alone or together with others. An edit
+        that is still open after a minibatch has another chance on the next: that a few examples showed no gain says little.
         """
         parts = [(update.site, update.new) for update in candidate]
         if frozenset(parts) in self._seen or self._tried.issuperset(parts):

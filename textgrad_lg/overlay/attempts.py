@@ -1,28 +1,24 @@
 """Attempts: the requests by which a model's client makes a call, those that it makes again by itself included.
 
 Clients such as OpenAI's and Anthropic's try again after rate limits, server errors and lost connections, and say nothing of
-it. So `send` of httpx's clients is wrapped as chat models are: only while an overlay is open, only for requests that are
-made inside a metered call, and each request beyond the first is admitted like a call of its own.
+it. Each request beyond the first is admitted like a call of its own. One that has not left when its call is given up is
+none, and then stays here. `senders` tells of the requests.
 """
 
 from __future__ import annotations
 
-import functools
+import asyncio
 import hashlib
-import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
-from contextlib import contextmanager
-from typing import Any, Protocol, runtime_checkable
+from collections.abc import Hashable, Sequence
+from functools import lru_cache
+from typing import Any, Protocol, cast, runtime_checkable
 
 from langchain_core.language_models import BaseChatModel
 
 from textgrad_lg.types import Meter, ModelCall, Ticket, Withdrawable
 
-_Method = Callable[..., Any]
-_PACKAGES = ("httpx", "httpx2")
-"""Packages with httpx's clients; httpx2 is what OpenAI's and Anthropic's clients use since their third and second version."""
 _NEVER_LEFT = {"ConnectError", "ConnectTimeout", "PoolTimeout"}
 """What httpx raises where no request was sent."""
 _ERRORS, _SERVER_ERRORS = 400, 500
@@ -58,49 +54,84 @@ class Hears(Protocol):
         """Told what a call raised, and whether the same call may succeed later."""
         ...
 
+    def saw(self, client: Hashable) -> None:
+        """Told that a request of such a client was seen."""
+        ...
+
+    def sees(self, client: Hashable) -> bool:
+        """Whether the requests of such a client are seen: where none was, none has left."""
+        ...
+
     def unseen(self, call: ModelCall) -> None:
         """Told of a call whose requests could not be watched, so that its client's own retries are not counted."""
         ...
 
 
+def hears(meter: Meter | None) -> Hears | None:
+    """The Meter itself where it is one that `Hears`."""
+    return cast("Hears", meter) if meter is not None and _hears(type(meter)) else None
+
+
+@lru_cache
+def _hears(meter: type[Meter]) -> bool:
+    # Asked by class: to look through the methods of an object takes longer than all else that is done for a call.
+    return issubclass(meter, Hears)
+
+
 class Admission:
-    """The admission of one prompt's call, and of each attempt that its client makes. A Ticket.
+    """The admission of one prompt's call, and of each attempt that its client makes. Called from any thread.
 
     Args:
         meter: Admits.
         call: What each attempt may cost.
+        client: Stands for the model's client: those of equal ones are all seen, or none.
         hides: Whether the model's client may try again by itself.
 
     Raises:
         BudgetExhausted: The meter refused it.
     """
 
-    def __init__(self, meter: Meter, call: ModelCall, *, hides: bool = False) -> None:
-        self._meter, self._call, self._hides = meter, call, hides
+    def __init__(self, meter: Meter, call: ModelCall, *, client: Hashable = None, hides: bool = False) -> None:
+        self._meter, self._call, self._client, self._hides = meter, call, client, hides
+        self._hears = hears(meter)
+        self._given_up = False
+        self._request: Request | None = None
+        # Reentrant: the garbage collector may close an abandoned stream at any allocation.
+        self.lock = threading.RLock()
         self._ticket: Ticket | None = meter.admit(call)
-        self._status: int | None = None
-        self._lost = self._never_left = self._seen = False
 
     def settle(self, input_tokens: int | None, output_tokens: int | None) -> None:
-        """Settle the last attempt; see `Ticket`. Does nothing the second time."""
-        ticket, self._ticket = self._ticket, None
-        if ticket is None:
-            return
-        if (
-            self._hides
-            and not self._seen
-            and (input_tokens, output_tokens) != (0, 0)
-            and isinstance(self._meter, Hears)
-        ):
-            self._meter.unseen(self._call)
-        if output_tokens is None and self._never_left and isinstance(ticket, Withdrawable):
-            ticket.withdraw()
-        elif output_tokens is None and self._status is not None and self._status >= _ERRORS:
-            ticket.settle(0, 0)  # the server has refused, and written nothing
-        else:
-            ticket.settle(input_tokens, output_tokens)
+        """It was answered, and has used so much; see `Ticket`. Does nothing the second time."""
+        with self.lock:
+            ticket, self._ticket = self._ticket, None
+            if ticket is not None:
+                if (input_tokens, output_tokens) != (0, 0):
+                    self._doubt()
+                ticket.settle(input_tokens, output_tokens)
 
-    def attempt(self, *, again: bool, alone: bool) -> None:
+    def give_up(self, error: BaseException | None = None) -> None:
+        """It has failed, or nobody waits for it any longer: a request that has not left by now must not leave.
+
+        Args:
+            error: What the call raised, whatever attempts it took.
+        """
+        with self.lock:
+            self._given_up = True
+            if self._ticket is None:
+                return
+            if isinstance(error, Exception):
+                self._doubt()
+            if error is not None and self._hears is not None:
+                self._hears.failed(error, passing=self._request is not None and self._request.passes(error))
+            self._close(left=self._left())
+
+    def withdraw(self) -> None:
+        """It is not made."""
+        with self.lock:
+            self._given_up = True
+            self._close(left=False)
+
+    def attempt(self, *, again: bool, alone: bool) -> Request:
         """A request is about to be sent.
 
         Args:
@@ -108,29 +139,101 @@ class Admission:
             alone: Whether no other prompt's requests may be meant.
 
         Raises:
-            BaseException: What the meter raised: it must not be sent.
+            BaseException: It was given up, or what the meter raised: it must not be sent.
         """
-        if again:
-            self.settle(None, None)
-            self._ticket = self._meter.admit(self._call)
-        self._seen, self._alone = True, alone
-        self._status, self._lost, self._never_left = None, False, False
+        with self.lock:
+            self.check()
+            if again:
+                self._close(left=self._left())
+                self._ticket = self._meter.admit(self._call)
+            if self._request is None and self._hears is not None:
+                self._hears.saw(self._client)
+            self._request = Request(self, alone=alone)
+            return self._request
 
-    def ended(self, status: int | None, error: BaseException | None) -> None:
-        """The request was answered with a status, or failed without one."""
-        if self._alone:
-            self._status, self._lost = status, error is not None
-            self._never_left = error is not None and type(error).__name__ in _NEVER_LEFT
+    def check(self) -> None:
+        """Raise where it was given up.
 
-    def failed(self, error: BaseException) -> None:
-        """The call raised, whatever attempts it took."""
-        if isinstance(self._meter, Hears):
-            self._meter.failed(error, passing=self._seen and self._passing(error))
+        Raises:
+            CancelledError: It was. No Exception, so that no graph takes it for a failure to be retried.
+        """
+        if self._given_up:
+            raise asyncio.CancelledError("nobody waits for this call any longer")
 
-    def _passing(self, error: BaseException) -> bool:
+    def _left(self) -> bool:
+        """Whether the last request has left, or may have: where requests are not seen, nobody knows."""
+        if self._request is not None:
+            return self._request.left
+        return self._hears is None or not self._hears.sees(self._client)
+
+    def _close(self, *, left: bool) -> None:
+        """Settle by what became of the last request, of which no reply is known."""
+        (ticket, self._ticket), request = (self._ticket, None), self._request
+        if ticket is None:
+            return
+        if not left and isinstance(ticket, Withdrawable):
+            ticket.withdraw()
+        elif not left or (request is not None and request.refused):
+            ticket.settle(0, 0)  # the server, if it was asked at all, has refused and written nothing
+        else:
+            ticket.settle(None, None)
+
+    def _doubt(self) -> None:
+        if self._request is None and self._hides and self._hears is not None and not self._hears.sees(self._client):
+            self._hears.unseen(self._call)
+
+
+class Request:
+    """One attempt, and what became of it.
+
+    Args:
+        admission: What it goes by.
+        alone: Whether the answer is that of the admission's prompt, and not of another one of the same call.
+
+    Attributes:
+        left: Whether it has left, or may have.
+    """
+
+    def __init__(self, admission: Admission, *, alone: bool) -> None:
+        self._admission, self._alone = admission, alone
+        self.left = True
+        self._status: int | None = None
+        self._lost = False
+
+    def waits(self) -> None:
+        """It has not left yet, and `leaves` will be told."""
+        self.left = not self._alone
+
+    def leaves(self) -> None:
+        """Its body is taken, to be sent at once.
+
+        Raises:
+            CancelledError: Nobody waits for it any longer, and it must not be sent.
+        """
+        with self._admission.lock:
+            self._admission.check()
+            self.left = True
+
+    def answered(self, status: int) -> None:
+        """The server has answered with a status."""
+        self._status = status if self._alone else None
+
+    def failed(self, error: Exception) -> None:
+        """There is no answer."""
+        self._lost = self._alone
+        if self._alone and type(error).__name__ in _NEVER_LEFT:
+            self.left = False
+
+    @property
+    def refused(self) -> bool:
+        """Whether the server has said no."""
+        return self._status is not None and self._status >= _ERRORS
+
+    def passes(self, error: BaseException) -> bool:
+        """Whether the call, which raised `error` in the end, may succeed later."""
         if self._lost:
             return True
-        if self._status is not None and self._status >= _ERRORS:
+        if self._status is not None and self.refused:
             return self._status in _PASSING or self._status >= _SERVER_ERRORS
         # The server took it for a good reply, and the client cannot read it, or it broke off.
         return self._status is not None and not any(base.__name__ in _LENGTH for base in type(error).__mro__)
@@ -153,8 +256,8 @@ class Attempts:
         self._bodies: Counter[bytes] = Counter()
         self._lock = threading.Lock()
 
-    def before(self, request: Any) -> Admission | None:
-        """A request is about to be sent; the admission that it goes by, None where it is no attempt.
+    def before(self, request: Any) -> Request | None:
+        """A request is about to be sent; None where it is no attempt.
 
         Raises:
             NotAdmitted: It must not be sent.
@@ -172,11 +275,10 @@ class Attempts:
                 sent = self._bodies[body]
             admission = self._admissions[(sent - 1) % len(self._admissions)]
             try:
-                admission.attempt(again=sent > len(self._admissions), alone=len(self._admissions) == 1)
+                return admission.attempt(again=sent > len(self._admissions), alone=len(self._admissions) == 1)
             except BaseException as error:
                 self.refused = error
                 raise NotAdmitted(str(error)) from error
-        return admission
 
 
 def hides_retries(model: BaseChatModel) -> bool:
@@ -193,94 +295,3 @@ def _body(request: Any) -> bytes:
     except Exception:  # noqa: BLE001  a body that is streamed can be sent only once
         content = repr(id(request)).encode()
     return hashlib.sha256(b"\0".join((str(request.url).encode(), content))).digest()
-
-
-class Senders:
-    """Puts the wrappers of `send` on those of httpx's packages that are loaded, and takes them off again.
-
-    Args:
-        of_call: The attempts of the call in whose context it is asked; None outside of any.
-    """
-
-    def __init__(self, of_call: Callable[[], Attempts | None]) -> None:
-        self._of_call = of_call
-        self._put_on: dict[str, tuple[type[Any], _Method, _Method]] = {}
-        self._open = 0
-        self._lock = threading.RLock()
-
-    @contextmanager
-    def on(self) -> Generator[None]:
-        """Have them on inside the block, from the first call on; blocks may overlap."""
-        with self._lock:
-            self._open += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._open -= 1
-                if self._open == 0:
-                    self._unwrap()
-
-    def look(self) -> None:
-        """Wrap what was loaded since: a node may import its client when it first runs."""
-        if any(package in sys.modules and f"{package}.Client" not in self._put_on for package in _PACKAGES):
-            with self._lock:
-                if self._open:
-                    self._wrap()
-
-    def _wrap(self) -> None:
-        for package in _PACKAGES:
-            module = sys.modules.get(package)
-            for name, make in (("AsyncClient", self._asend), ("Client", self._send)):
-                owner = getattr(module, name, None)
-                # `Client` comes last, and marks that both are on; a package that is still being loaded has it not yet.
-                if owner is not None and f"{package}.{name}" not in self._put_on and hasattr(module, "Client"):
-                    original = owner.__dict__["send"]
-                    wrapper = make(original)
-                    owner.send = wrapper
-                    self._put_on[f"{package}.{name}"] = owner, original, wrapper
-
-    def _unwrap(self) -> None:
-        for owner, original, wrapper in self._put_on.values():
-            # Somebody else's patch on top of ours stays; ours, below it, is transparent outside of calls.
-            if owner.__dict__.get("send") is wrapper:
-                owner.send = original
-        self._put_on.clear()
-
-    def _send(self, original: _Method) -> _Method:
-        @functools.wraps(original)
-        def send(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-            attempts = self._of_call()
-            admission = None if attempts is None else attempts.before(request)
-            if admission is None:
-                return original(client, request, *args, **kwargs)
-            with _ending(admission) as answered:
-                response = original(client, request, *args, **kwargs)
-                answered(response)
-            return response
-
-        return send
-
-    def _asend(self, original: _Method) -> _Method:
-        @functools.wraps(original)
-        async def send(client: Any, request: Any, *args: Any, **kwargs: Any) -> Any:
-            attempts = self._of_call()
-            admission = None if attempts is None else attempts.before(request)
-            if admission is None:
-                return await original(client, request, *args, **kwargs)
-            with _ending(admission) as answered:
-                response = await original(client, request, *args, **kwargs)
-                answered(response)
-            return response
-
-        return send
-
-
-@contextmanager
-def _ending(admission: Admission) -> Generator[Callable[[Any], None]]:
-    """Tell the admission how the request inside ends."""
-    try:
-        yield lambda response: admission.ended(response.status_code, None)
-    except Exception as error:
-        admission.ended(None, error)
-        raise

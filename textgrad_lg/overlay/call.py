@@ -6,7 +6,7 @@ import asyncio
 import json
 import threading
 from collections.abc import Generator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any, Self
@@ -19,10 +19,11 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
 from textgrad_lg.llm import asked_too_much
-from textgrad_lg.overlay.attempts import Admission, Attempts, Hears, Senders, hides_retries
+from textgrad_lg.overlay.attempts import Admission, Attempts, hears, hides_retries
 from textgrad_lg.overlay.limits import Place
 from textgrad_lg.overlay.rewrite import rewrite
 from textgrad_lg.overlay.scope import Recall, Scope, current, surroundings
+from textgrad_lg.overlay.senders import Senders
 from textgrad_lg.overlay.settings import lay
 from textgrad_lg.overlay.tools import rewrite_options
 from textgrad_lg.site import call_path
@@ -66,7 +67,7 @@ class Call:
         self._tickets: list[Admission | None] = []
         self.attempts: Attempts | None = None
         self._place: Place | None = None
-        self._entered = self._lent = False
+        self._entered = self._lent = self._given_up = False
         self._lock = threading.Lock()
 
     def __enter__(self) -> Self:
@@ -94,7 +95,10 @@ class Call:
         """
         # A thread whose event loop it would hold up cannot wait: what it waits for may need that loop.
         for future in self._entering(whole, wait=asyncio._get_running_loop() is None):  # noqa: SLF001
-            future.result()
+            try:
+                future.result()
+            except CancelledError as error:
+                raise asyncio.CancelledError("nobody waits for this call any longer") from error
 
     async def aenter(self, *, whole: bool = True) -> None:
         """As `enter`, without holding up the event loop."""
@@ -108,8 +112,9 @@ class Call:
         self._entered = True
         scope, recall = self._scope, self._recall
         limits, meter = scope.limits, scope.meter
-        if isinstance(meter, Hears):
-            meter.entered(self)
+        listening = hears(meter)
+        if listening is not None:
+            listening.entered(self)
         # What is made inside a call, or while its stream is being read, must wait for nothing: others wait for that call.
         wait = wait and not self._inside and not (limits is not None and limits.is_lent(meter))
         if recall is not None and whole and wait and scope.flight is not None:
@@ -131,6 +136,8 @@ class Call:
         if limits is not None and not self._inside:
             name = params.get("ls_provider"), params.get("ls_model_name") or type(self.model).__qualname__
             self._place = limits.of(name).ask(len(self.prompts) - sum(known), at_once=not wait)
+            if self._given_up:
+                self._leave()
             if self._place.future is not None:
                 yield self._place.future
         if meter is not None:
@@ -196,13 +203,14 @@ class Call:
 
     def abandon(self, error: BaseException | None = None) -> None:
         """Settle what is not settled yet: the call failed, or nobody read it to its end."""
-        if error is not None:
-            for ticket in self._tickets:
-                if ticket is not None:
-                    ticket.failed(error)
-            refused, after = asked_too_much(error)
-            self._leave(refused=refused, after=after)
-        self.settle(())
+        self._given_up = True
+        with self._lock:
+            tickets, self._tickets = self._tickets, []
+        for ticket in tickets:
+            if ticket is not None:
+                ticket.give_up(error)
+        refused, after = (False, None) if error is None else asked_too_much(error)
+        self._leave(refused=refused, after=after)
         self.forget()
 
     def _leave(self, *, well: bool = False, refused: bool = False, after: float | None = None) -> None:
@@ -210,6 +218,8 @@ class Call:
         place = self._place
         if place is not None:
             place.leave(well=well, refused=refused, after=after)
+            if place.future is not None:
+                place.future.cancel()  # of a thread that still waits for it
 
 
 _IN_CALL: ContextVar[Call | None] = ContextVar("textgrad_lg_call", default=None)
@@ -307,7 +317,7 @@ def _admit(
         limit *= choices
     extra = sum(len(json.dumps(options[name], default=str)) for name in _SENT_AS_JSON if options.get(name))
     tickets: list[Admission | None] = []
-    hides = hides_retries(model)
+    hides, names = hides_retries(model), (params.get("ls_provider", ""), params.get("ls_model_name", ""))
     SENDERS.look()
     try:
         for at, messages in enumerate(prompts):
@@ -316,17 +326,13 @@ def _admit(
                 continue
             size = extra + sum(_size(message) for message in messages)
             tickets.append(
-                Admission(
-                    meter,
-                    ModelCall(params.get("ls_provider", ""), params.get("ls_model_name", ""), -(-size // 3), limit),
-                    hides=hides,
-                )
+                Admission(meter, ModelCall(*names, -(-size // 3), limit), client=(type(model), *names), hides=hides)
             )
     except BaseException:
-        # A batch goes out whole or not at all: what was admitted before the refusal used nothing.
+        # A batch goes out whole or not at all: what was admitted before the refusal is not made.
         for ticket in tickets:
             if ticket is not None:
-                ticket.settle(0, 0)
+                ticket.withdraw()
         raise
     return tickets
 

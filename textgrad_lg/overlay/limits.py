@@ -6,6 +6,7 @@ place before it is admitted by a Meter, so one that waits has reserved nothing.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter, deque
@@ -73,19 +74,19 @@ class Places:
     that go well raises it by one, up to what was set. Calls under way together that are refused together count once.
 
     Args:
-        most: So many at most.
+        most: So many at most; None for as many as are asked for, until the server says that it is too much.
         clock: Gives a time in seconds that never goes back.
         later: Does something after some seconds.
     """
 
     def __init__(
         self,
-        most: int,
+        most: int | None,
         *,
         clock: Callable[[], float] = time.monotonic,
         later: Callable[[float, Callable[[], None]], Timer] = later,
     ) -> None:
-        self._most, self._limit = most, float(most)
+        self._most = self._limit = math.inf if most is None else float(most)
         self._clock, self._later = clock, later
         self._busy = self._cuts = 0
         self._queue: deque[Place] = deque()
@@ -96,9 +97,9 @@ class Places:
         self._lock = threading.RLock()
 
     @property
-    def limit(self) -> int:
-        """How many may be under way now."""
-        return max(1, int(self._limit))
+    def limit(self) -> float:
+        """How many may be under way now: a whole number, or infinity."""
+        return max(1.0, self._limit // 1) if self._limit < math.inf else math.inf
 
     def ask(self, size: int = 1, *, at_once: bool = False) -> Place:
         """A place, held or waited for.
@@ -126,7 +127,7 @@ class Places:
                 if refused:
                     self._slow(place, after)
                 elif well and place.cuts == self._cuts:
-                    self._limit = min(float(self._most), self._limit + place.size / self._limit)
+                    self._limit = min(self._most, self._limit + place.size / self._limit)
                 self._busy -= place.size
             elif place in self._queue:
                 self._queue.remove(place)
@@ -193,14 +194,14 @@ class Limits:
     """The Places of each model of a run.
 
     Args:
-        most: Calls of one model under way at most.
+        most: Calls of one model under way at most; None for as many as its server bears.
         clock: Gives a time in seconds that never goes back.
         later: Does something after some seconds.
     """
 
     def __init__(
         self,
-        most: int,
+        most: int | None,
         *,
         clock: Callable[[], float] = time.monotonic,
         later: Callable[[float, Callable[[], None]], Timer] = later,

@@ -62,7 +62,7 @@ class Schema:
         if application == self.application:
             raise self.error(
                 f"{path} is a {self.what} of format {version}; this release of textgrad_lg reads format "
-                f"{self.version}. Use the release that wrote it, or another file"
+                f"{self.version}. It was not changed; use the release that wrote it, or give another path"
             )
         if application or version or connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()[0]:
             raise self.error(f"{path} is a SQLite file, and not a {self.what} of textgrad_lg; give another path")

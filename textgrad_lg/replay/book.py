@@ -49,7 +49,8 @@ class Book:
         self._sink = sink
         self._new: list[Entry] = []
         self._next: dict[tuple[str, str], int] = {}
-        self._lock = threading.Lock()
+        # Reentrant: the garbage collector may close an abandoned stream, which gives its place back, at any allocation.
+        self._lock = threading.RLock()
 
     @property
     def new(self) -> tuple[Entry, ...]:

@@ -1,7 +1,8 @@
 """Single-flight: calls that ask the same while one of them is under way are one call.
 
 A Memo answers what was asked before; this answers what is being asked now. Candidates that are run side by side on an
-example ask its unchanged first nodes the same at the same moment, and one of them pays.
+example and share an edit ask the same at the same moment, and one of them pays. It is rare: what no edit has changed was
+asked by the run that they are compared with.
 """
 
 from __future__ import annotations

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from enum import Enum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 
 from langchain_core.language_models import BaseChatModel
@@ -61,9 +62,11 @@ def model_key(
         NoKey: The call cannot be compared with others.
     """
     asked = {name: value for name, value in options.items() if name not in _NOT_ASKED and value is not None}
-    request = [_message(message) for message in messages]
+    request: Any = [_message(message) for message in messages]
     named = {call: f"call {at}" for at, call in enumerate(_calls(messages))}
-    return _hash(["model", _model(model, stop, asked), renamed(request, named), list(stop or ()), asked, place])
+    if named:
+        request = renamed(_plain(request), named)
+    return _hash(["model", _model(model, stop, asked), request, list(stop or ()), asked, place])
 
 
 def tool_key(tool: BaseTool, given: str | Mapping[str, Any]) -> str:
@@ -112,30 +115,37 @@ def _hash(value: Any) -> str:
 
 
 def _model(model: BaseChatModel, stop: Sequence[str] | None, asked: Mapping[str, Any]) -> dict[str, Any]:
-    kind = type(model)
     # LangChain documents these two as what providers override to say which model it is.
     params = model._get_ls_params(stop=list(stop) if stop else None, **asked)  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     identity = model._identifying_params  # noqa: SLF001  # pyright: ignore[reportPrivateUsage]
     # Numbers that count and lists that grow are how test doubles keep a state, which is no setting.
-    fields = {
-        name: value
-        for name, field in kind.model_fields.items()
-        if name not in _COMMON and not field.exclude
-        if isinstance(value := getattr(model, name, None), (str, bool, float))
-    }
+    kind, names = _kind(type(model))
+    fields = {name: value for name in names if isinstance(value := getattr(model, name, None), (str, bool, float))}
     return {
-        "class": f"{kind.__module__}.{kind.__qualname__}",
+        "class": kind,
         "params": _settings(params),
         "identity": _settings(identity),
         "fields": _settings(fields),
     }
 
 
+@lru_cache
+def _kind(model: type[BaseChatModel]) -> tuple[str, tuple[str, ...]]:
+    """A class's name, and those of its fields that may be settings of its own."""
+    own = (name for name, field in model.model_fields.items() if name not in _COMMON and not field.exclude)
+    return f"{model.__module__}.{model.__qualname__}", tuple(own)
+
+
+@lru_cache
+def _is_secret(name: str) -> bool:
+    return _SECRET.search(name.lower()) is not None
+
+
 def _settings(values: Mapping[str, Any]) -> dict[str, JSON]:
     """Those of a model's settings that are plain values and no secrets: not its clients, callables and keys."""
     found: dict[str, JSON] = {}
     for name, value in values.items():
-        if _SECRET.search(name.lower()) or isinstance(value, SecretStr):
+        if _is_secret(name) or isinstance(value, SecretStr):
             continue
         try:
             found[name] = _plain(value)
@@ -160,7 +170,7 @@ def _message(message: BaseMessage) -> dict[str, Any]:
         found["answers"] = [message.tool_call_id, message.status]
     if isinstance(message, ChatMessage):
         found["role"] = message.role
-    return cast("dict[str, Any]", _plain(found))
+    return found
 
 
 def _calls(messages: Sequence[BaseMessage]) -> list[str]:
@@ -175,6 +185,8 @@ def _calls(messages: Sequence[BaseMessage]) -> list[str]:
 
 
 def _plain(value: Any) -> JSON:
+    if type(value) is str or value is None:  # nearly all there is
+        return value
     if isinstance(value, Enum):
         value = value.value
     if value is None or isinstance(value, (str, int, float)):

@@ -29,8 +29,8 @@ class NoForm(Exception):  # noqa: N818  reads as the condition it names
     """A value has no JSON form; says which."""
 
 
-def reply_to_json(replies: Sequence[Generation], output: Mapping[str, Any] | None) -> JSON:
-    """The replies of a model to one prompt.
+def reply_to_json(replies: Sequence[Generation], output: Mapping[str, Any] | None) -> str:
+    """The replies of a model to one prompt, as one line of JSON: as a text they take a third of the memory.
 
     Raises:
         NoForm: One of them has no JSON form.
@@ -43,12 +43,13 @@ def reply_to_json(replies: Sequence[Generation], output: Mapping[str, Any] | Non
         if message.id is not None and message.id.startswith(_RUN_ID):
             message = message.model_copy(update={"id": None})
         found.append([message_to_dict(message), reply.generation_info])
-    return _checked({"replies": found, "output": dict(output) if output else None})
+    return _text({"replies": found, "output": dict(output) if output else None})
 
 
 def reply_from_json(value: JSON) -> ChatResult:
     """The replies again, as a model gives them."""
-    found = cast("dict[str, Any]", value)
+    # As an object is how a Memo had them that was kept by an earlier release.
+    found = cast("dict[str, Any]", json.loads(value) if isinstance(value, str) else value)
     generations = [
         ChatGeneration(message=messages_from_dict([message])[0], generation_info=info)
         for message, info in found["replies"]
@@ -153,7 +154,11 @@ _FORMS: dict[str, tuple[type[Any], Callable[[Any], Any], Callable[[Any], Any]]] 
 
 
 def _checked(value: Any) -> JSON:
+    return cast("JSON", json.loads(_text(value)))
+
+
+def _text(value: Any) -> str:
     try:
-        return cast("JSON", json.loads(json.dumps(value, allow_nan=False)))
+        return json.dumps(value, allow_nan=False, separators=(",", ":"))
     except (TypeError, ValueError) as error:
         raise NoForm(f"it has no JSON form ({error})") from error

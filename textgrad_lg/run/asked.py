@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from functools import cache
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 from pydantic import TypeAdapter
 
-from textgrad_lg.gradient import Gradients
+from textgrad_lg.gradient import GradientCall, Gradients
 from textgrad_lg.optim import Proposals
+from textgrad_lg.optim.described import plain
 from textgrad_lg.overlay import overlay
+from textgrad_lg.site import Site
 from textgrad_lg.types import Phase
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
     from textgrad_lg.run.rollout import Rollouts
+    from textgrad_lg.types import JSON
 
 T = TypeVar("T")
 Ask = Callable[["BaseChatModel | None"], Awaitable[T]]
@@ -62,7 +65,8 @@ class Asked:
             journal.put(kind, key, kept)
             self.rollouts.keep_spend()
         # Read back in any case: the next key is made from it, and has to be the same for a run that goes on from here.
-        return adapter.validate_python(kept)
+        with journal.reading(kind):
+            return adapter.validate_python(kept)
 
 
 @cache
@@ -75,6 +79,34 @@ def _proposals_adapter() -> TypeAdapter[Proposals]:
     return TypeAdapter(Proposals)
 
 
-def content_key(*parts: str) -> str:
-    """A key that the same parts always have, and others never."""
-    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+def content_key(*parts: object) -> str:
+    """A key that the same content always has, in each session of a run, and other content never.
+
+    Nothing counts that may differ where the content does not: when a model was called and how many tokens it took, where
+    in memory an object lies, in which order a mapping or a set was filled. Nor does a field that is at its default, so
+    that a field which a later release adds changes no key.
+
+    Args:
+        *parts: Plain values, dataclasses, and anything else that `optim.described.plain` can tell apart.
+    """
+    return hashlib.sha256(json.dumps(_content(parts), sort_keys=True).encode()).hexdigest()
+
+
+def _content(value: Any) -> JSON:
+    if isinstance(value, Site):
+        return str(value)
+    if is_dataclass(value) and not isinstance(value, type):
+        told = {
+            field.name: _content(held) for field in fields(value) if _tells(field, held := getattr(value, field.name))
+        }
+        return {"": type(value).__qualname__, **told}
+    if isinstance(value, Mapping):
+        return {str(name): _content(held) for name, held in cast("Mapping[object, Any]", value).items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_content(held) for held in cast("Sequence[Any]", value) if not isinstance(held, GradientCall)]
+    return plain(value)
+
+
+def _tells(field: Any, held: object) -> bool:
+    default = field.default if field.default_factory is MISSING else field.default_factory()
+    return held != default

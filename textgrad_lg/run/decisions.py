@@ -52,16 +52,27 @@ class Decisions:
         self.emit(Gated, **fields)
         self.made.append(Gated(run=self.run, time=time.time(), step=self.emit.step, **fields))
         if final:
-            self.remember(updates, verdict, accepted=verdict.accepted, reason=verdict.reason)
+            still = gate == "minibatch" and verdict.change is not None and verdict.change >= 0
+            self.remember(updates, verdict, accepted=verdict.accepted, reason=verdict.reason, still_open=still)
 
-    def remember(self, updates: tuple[Update, ...], verdict: Verdict, *, accepted: bool, reason: str) -> None:
-        """Keep what became of each Update of a candidate."""
+    def remember(
+        self, updates: tuple[Update, ...], verdict: Verdict, *, accepted: bool, reason: str, still_open: bool
+    ) -> None:
+        """Keep what became of each Update of a candidate.
+
+        Args:
+            updates: Those of the candidate.
+            verdict: What the last gate found.
+            accepted: Whether it was taken.
+            reason: Why, or why not.
+            still_open: Whether it was run on a minibatch alone, and not worse there.
+        """
         said = self.gradients.parameters()
         for update in updates:
             others = [str(other.site) for other in updates if other is not update]
             why = f"{reason} (together with edits of {', '.join(others)})" if others else reason
             feedback = distinct(said.get(update.site, ()))
-            self.attempts.append(Attempt(update, accepted, verdict.change, why, self.emit.step, feedback))
+            self.attempts.append(Attempt(update, accepted, verdict.change, why, self.emit.step, feedback, still_open))
 
     def tried(self, site: Site) -> list[str]:
         """What was tried on a Parameter, in a line each, oldest first."""

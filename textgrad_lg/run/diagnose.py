@@ -99,6 +99,7 @@ async def adiagnose(
         prices=prices,
         settings=settings,
         critic=critic,
+        judges=evals.judges,
         config=options.get("config"),
         callbacks=options.get("callbacks", ()),
     ) as (rollouts, folder):

@@ -223,7 +223,7 @@ class Diagnosing:
         )
         paraphrase = Paraphrase(proposals=1, parameters=1)
         found = await Asked(self.rollouts, self._model).proposals(
-            content_key("paraphrase", repr(context)),
+            content_key("paraphrase", context),
             lambda model: paraphrase.propose(replace(context, model=model)),
         )
         for failure in found.failures:

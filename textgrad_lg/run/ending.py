@@ -71,6 +71,7 @@ async def finish(session: Session, reason: str) -> OptimizeResult[Any]:
         candidates=tuple(entry.texts for entry in session.pool.entries),
         spend=rollouts.metering.ledger.spend,
         predicted=session.predicted,
+        forecast=session.forecast,
         errors=dict(rollouts.errors),
         raised=dict(session.raised),
         unjudged=dict(session.unjudged),

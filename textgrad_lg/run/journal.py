@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, cast
 
-from textgrad_lg.errors import JournalError
+from textgrad_lg.errors import JournalError, ReplayError, TraceError
 from textgrad_lg.registry.schema import Schema
 
 if TYPE_CHECKING:
@@ -25,7 +25,8 @@ FILE = "journal.sqlite3"
 SCHEMA = Schema(
     what="run journal",
     application=0x74676C6A,  # "tglj"
-    version=1,
+    # 2: calls are kept one by one, as they are answered; 1 kept them when a rollout had ended.
+    version=2,
     tables=(
         "CREATE TABLE settings (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
         """CREATE TABLE entries (
@@ -138,6 +139,19 @@ class Journal:
         """How many values of a kind there are."""
         return self._execute("SELECT count(*) FROM entries WHERE kind = ?", (kind,))[0][0]
 
+    @contextmanager
+    def reading(self, kind: str) -> Generator[None]:
+        """Raise what a value of `kind` that is not what it should be makes its reader raise, as damage of the journal.
+
+        Raises:
+            JournalError: In the place of an error of the reader.
+        """
+        try:
+            yield
+        except (ValueError, TypeError, LookupError, AttributeError, TraceError, ReplayError) as error:
+            why = f"of what it keeps as {kind!r} something cannot be read: {type(error).__name__}: {error}"
+            raise JournalError(f"{self._name} is damaged ({why}). {_CURE}") from error
+
     def _write(self, synchronous: str, rows: Sequence[tuple[str, str, JSON]]) -> None:
         values: list[str] = []
         for kind, key, value in rows:
@@ -167,6 +181,7 @@ class Journal:
             (verdict,) = self._execute("PRAGMA quick_check(1)")[0]
             if verdict != "ok":
                 raise sqlite3.DatabaseError(verdict)
+            self._execute("SELECT 1 FROM settings, entries LIMIT 0")
         self._execute("PRAGMA journal_mode = WAL")
         self._execute(f"PRAGMA synchronous = {self._synchronous}")
         if not fits:
@@ -216,6 +231,8 @@ def _explained(name: str) -> Generator[None]:
         yield
     except UnicodeEncodeError as error:
         raise JournalError(f"{name}: a kind or key is not valid Unicode: {error.reason}") from error
+    except UnicodeDecodeError as error:  # which SQLite itself takes for granted
+        raise JournalError(f"{name} is damaged ({error}). {_CURE}") from error
     except sqlite3.Error as error:
         code = getattr(error, "sqlite_errorcode", 0) & 0xFF
         if code in {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED}:

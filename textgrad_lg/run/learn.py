@@ -84,7 +84,7 @@ async def _backward(session: Session, rollout: Rollout, tried: Mapping[Site, Seq
     trace = seed(rollout.trace, rollout.scores)
     started = time.time()
     ask = partial(backward, trace, strategy=strategy, goal=goal, tried=tried, concurrency=session.settings.concurrency)
-    key = content_key(trace.to_json(), repr(tried), strategy, goal)
+    key = content_key(trace.to_json(), tried, strategy, goal)
     gradients = await session.asked.gradients(key, ask)
     return {"trace": trace, "gradients": gradients, "started": started, "ended": time.time()}
 
@@ -117,7 +117,7 @@ async def proposals_for(
         domains=session.discovery.domains,
     )
     # The train set is a part of what makes the run the same run, and need not be a part of the key.
-    key = content_key(repr(context))
+    key = content_key(context)
     context = replace(context, examples=tuple(session.splits.train))
 
     def ask(model: BaseChatModel | None) -> Awaitable[Proposals]:

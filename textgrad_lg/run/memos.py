@@ -6,9 +6,8 @@ the same example, and pays for those that depend on what has changed.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from textgrad_lg.errors import JournalError
 from textgrad_lg.replay import Memo, Replay
 from textgrad_lg.types import Tools
 
@@ -56,7 +55,7 @@ class Memos:
             if begun is None:
                 self.receipts.journal.note((_BEGUN, rollout, {"complete": complete}))
             else:
-                complete = bool(self._read(begun, "complete"))
+                complete = begun == {"complete": True}
         tools = Tools.RECORD if settings.tools is Tools.REPLAY and not complete else settings.tools
         memo = self._load().get(example, Memo())
         own = self.receipts.known(scope)
@@ -83,19 +82,13 @@ class Memos:
         if self._memos is None:
             found: dict[str, Memo] = {}
             for _, row in self.receipts.journal.items(_MERGED):
-                example, rollout = str(self._read(row, "example")), str(self._read(row, "rollout"))
-                upto = cast("int", self._read(row, "upto"))
-                entries = self.receipts.known(_scope(rollout)).entries[:upto]
-                found[example] = found.get(example, Memo()).with_entries(entries)
+                with self.receipts.journal.reading(_MERGED):
+                    merged = cast("dict[str, Any]", row)
+                    example, entries = merged["example"], self.receipts.known(_scope(merged["rollout"])).entries
+                    found[example] = found.get(example, Memo()).with_entries(entries[: merged["upto"]])
                 self._merges += 1
             self._memos = found
         return self._memos
-
-    def _read(self, row: JSON, name: str) -> JSON:
-        try:
-            return cast("dict[str, JSON]", row)[name]
-        except (KeyError, TypeError) as error:
-            raise JournalError(f"the journal says of a rollout {row!r}, which cannot be read") from error
 
 
 def _scope(rollout: str) -> str:

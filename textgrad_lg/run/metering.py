@@ -13,6 +13,9 @@ from textgrad_lg.run.budget import MAX_OUTPUT_TOKENS
 from textgrad_lg.types import ModelCall, Phase, Ticket, Usage, Withdrawable
 
 if TYPE_CHECKING:
+    from collections.abc import Hashable
+    from contextlib import AbstractContextManager
+
     from textgrad_lg.overlay.attempts import Leaves
     from textgrad_lg.run.budget import Ledger
     from textgrad_lg.run.prices import Prices
@@ -34,24 +37,35 @@ class Metering:
 
     Attributes:
         largest: The worst case of the largest call so far.
+        seen: Stands for the clients whose requests were seen.
     """
 
     def __init__(self, ledger: Ledger, prices: Prices) -> None:
         self.ledger = ledger
         self.largest = Usage()
         self.prices = prices
-        self._lock = threading.Lock()
+        # Reentrant: the garbage collector may close an abandoned stream, and settle its ticket, at any allocation.
+        self._lock = threading.RLock()
         self._open: dict[int, Ticket] = {}
+        self._meters: WeakSet[Watched] = WeakSet()
+        self.seen: set[Hashable] = set()
         self._stopped = False
 
     def meter(self, phase: Phase) -> Watched:
         """A Meter for calls that are made for `phase`."""
-        return Watched(self, phase)
+        meter = Watched(self, phase, self._lock)
+        with self._lock:
+            self._meters.add(meter)
+        return meter
 
     def stop(self) -> None:
-        """Refuse every further call, and count those under way at their worst case: they have left, and will be billed."""
+        """Refuse every further call, and count those that have left at their worst case: they will be billed."""
         with self._lock:
             self._stopped = True
+            meters = list(self._meters)
+        for meter in meters:
+            meter.stop()
+        with self._lock:
             tickets, self._open = list(self._open.values()), {}
         for ticket in tickets:
             ticket.settle(None, None)
@@ -102,8 +116,8 @@ class Watched:
         stopped: Whether every further call is refused.
     """
 
-    def __init__(self, metering: Metering, phase: Phase) -> None:
-        self._metering, self._phase = metering, phase
+    def __init__(self, metering: Metering, phase: Phase, lock: AbstractContextManager[object]) -> None:
+        self._metering, self._phase, self._lock = metering, phase, lock
         self._refused: BudgetError | None = None
         self._calls: WeakSet[Leaves] = WeakSet()
         self._failures: deque[tuple[BaseException, bool]] = deque(maxlen=_FAILURES)
@@ -125,6 +139,14 @@ class Watched:
         """Told what a call raised; see `textgrad_lg.overlay.attempts.Hears`."""
         self._failures.append((error, passing))
 
+    def saw(self, client: Hashable) -> None:
+        """Told that a request of such a client was seen."""
+        self._metering.seen.add(client)
+
+    def sees(self, client: Hashable) -> bool:
+        """Whether the requests of such a client are seen."""
+        return client in self._metering.seen
+
     def unseen(self, call: ModelCall) -> None:
         """Told of a call whose client may have tried again unseen."""
         self._metering.ledger.doubt(call.model)
@@ -144,12 +166,15 @@ class Watched:
 
     def entered(self, call: Leaves) -> None:
         """Told of a call that begins."""
-        self._calls.add(call)
+        with self._lock:
+            self._calls.add(call)
 
     def stop(self) -> None:
-        """Refuse every further call, and count those under way at their worst case: nobody waits for them any longer."""
+        """Refuse every further call, and count those that have left at their worst case: nobody waits for them any longer."""
         self.stopped = True
-        for call in list(self._calls):
+        with self._lock:
+            calls = list(self._calls)
+        for call in calls:
             call.abandon()
 
     def check(self) -> None:

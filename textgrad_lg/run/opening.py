@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from textgrad_lg.llm import model_name
 from textgrad_lg.overlay import overlay
+from textgrad_lg.record import static_models
 from textgrad_lg.run.budget import Ledger, check_price
 from textgrad_lg.run.emit import Emitter, installed_callbacks
 from textgrad_lg.run.home import home
@@ -24,6 +25,7 @@ from textgrad_lg.run.patience import Patience
 from textgrad_lg.run.receipts import Receipts
 from textgrad_lg.run.rollout import Rollouts, candidate_hash, spend_adapter
 from textgrad_lg.run.schedule import Schedule
+from textgrad_lg.run.target import LocalGraph
 from textgrad_lg.threads import carry_context
 
 if TYPE_CHECKING:
@@ -66,6 +68,7 @@ def opened(
     prices: Prices,
     settings: Settings,
     critic: BaseChatModel | None,
+    judges: Sequence[BaseChatModel | None],
     config: Mapping[str, Any] | None,
     callbacks: Sequence[Callback],
 ) -> Generator[Opened]:
@@ -80,15 +83,20 @@ def opened(
         prices: What model calls cost.
         settings: Of the run.
         critic: Writes gradients and proposals; None for the model that the graph calls most.
+        judges: A model for each evaluator that asks one; None for the critic.
         config: What each run of the graph needs.
         callbacks: Observers of the run's events, beside those that are installed.
 
     Raises:
         JournalError: `run_dir` is in use, damaged, or of a run with another identity.
-        UnknownPrice: Money is limited, and the critic's price is not known; nothing was spent.
+        UnknownPrice: Money is limited, and a price is not known: of the critic, of a judge, or of a model that the graph's
+            code holds. Nothing was spent.
     """
-    if critic is not None:
-        check_price(budget, prices, *model_name(critic))
+    if budget.usd is not None:
+        held = static_models(target.graph) if isinstance(target, LocalGraph) else ()
+        for model in (critic, *judges, *(model for _, model in held)):
+            if model is not None:
+                check_price(budget, prices, *model_name(model))
     run = uuid.uuid4().hex[:12]
     folder = Path(run_dir or home() / "runs" / run)
     with (
@@ -98,7 +106,9 @@ def opened(
         run = str(journal.get("run", "id") or run)
         journal.put("run", "id", run)
         spent = journal.get("run", "spend")
-        ledger = Ledger(budget, prices, spent=None if spent is None else spend_adapter().validate_python(spent))
+        with journal.reading("run"):
+            earlier = None if spent is None else spend_adapter().validate_python(spent)
+        ledger = Ledger(budget, prices, spent=earlier)
         receipts = Receipts(journal, lambda: spend_adapter().dump_python(ledger.spend, mode="json"))
         rollouts = Rollouts(
             target,

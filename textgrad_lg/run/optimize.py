@@ -123,6 +123,7 @@ async def aoptimize(
         prices=price_list,
         settings=settings,
         critic=critic,
+        judges=evals.judges,
         config=options.get("config"),
         callbacks=options.get("callbacks", ()),
     ) as (rollouts, folder):
@@ -202,8 +203,8 @@ def optimize(graph: Any, evals: Any, **options: Any) -> OptimizeResult[Any] | Pl
         UnknownParameter: `optimize_only` or `domains` names what the graph does not have.
         DomainError: A setting has a value that is not in its domain.
         BudgetTooSmall: The budget cannot pay for one evaluation; nothing was spent.
-        UnknownPrice: A money limit was set for a model whose price is not known; of `model` it is said before anything
-            is spent.
+        UnknownPrice: A money limit was set for a model whose price is not known. Of `model`, of judges and of models that
+            the graph's code holds it is said before anything is spent.
         JournalError: `run_dir` is in use, damaged, or of a run with other settings, examples or texts.
         KeyboardInterrupt: Ctrl-C. The run stops without waiting for the models' replies, keeps what it has, and prints
             how to go on.

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from textgrad_lg.run.metering import Watched
 
-AGAIN = 4
+AGAIN = 5
 """How often a rollout is made whose model calls fail, where these may succeed later; its clients try again before that."""
 _PAUSE = 0.5
 """Seconds before the second time; before each further one, twice as many."""

@@ -11,7 +11,7 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from textgrad_lg.errors import JournalError, ReplayError
+from textgrad_lg.errors import JournalError
 from textgrad_lg.replay import Entry, Memo, Replay
 from textgrad_lg.types import Tools
 
@@ -51,10 +51,8 @@ class Receipts:
             JournalError: It cannot be read.
         """
         rows = [row for _, row in self.journal.items(_kind(scope))]
-        try:
+        with self.journal.reading(_kind(scope)):
             return Memo.from_rows(rows)
-        except ReplayError as error:
-            raise JournalError(f"the journal's calls of {scope!r} cannot be read: {error}") from error
 
     def count(self, scope: str) -> int:
         """How many calls were kept of a scope."""

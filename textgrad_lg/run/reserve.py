@@ -59,8 +59,12 @@ class Sizes:
         if self.runs <= pays:
             return self
         share = max(0.0, pays / 2 - self.batch) / (self.runs - self.batch)
-        validation, test = (min(own, max(LEAST, int(own * share))) for own in (self.validation, self.test))
-        return replace(self, validation=validation, test=test)
+        every = self.validation, self.test
+        fewest, some = ([min(own, max(LEAST, int(own * part))) for own in every] for part in (0.0, share))
+        validation, test = some
+        smaller = replace(self, validation=validation, test=test)
+        # A set that is small as it is takes more than its share.
+        return smaller if smaller.runs <= pays else replace(self, validation=fewest[0], test=fewest[1])
 
 
 @dataclass
@@ -100,7 +104,7 @@ class Reserve:
         Raises:
             BudgetTooSmall: With what would do.
         """
-        budget, own = self.metering.ledger.budget, self._sizes
+        budget, own = self.metering.ledger.budget, self.sizes
         sizes = own.within(budget, run) if self.makes_do else own
         for form, limit, each in _limits(budget, run):
             if limit < sizes.runs * each:
@@ -168,7 +172,8 @@ class Reserve:
         return max(0, int(min(shares))) if shares else None
 
     @property
-    def _sizes(self) -> Sizes:
+    def sizes(self) -> Sizes:
+        """How many examples of each set are run."""
         splits = self.splits
         batch = min(self.batch, len(splits.train))
         return Sizes(batch, len(splits.validation), len(splits.test), self.repeats)
@@ -180,7 +185,7 @@ class Reserve:
 
     def _leave_out(self, run: Usage) -> None:
         """Take smaller sets where the budget does not pay for all; the same in all sessions, whatever their budgets."""
-        budget, own, journal = self.metering.ledger.budget, self._sizes, self.journal
+        budget, own, journal = self.metering.ledger.budget, self.sizes, self.journal
         kept = journal.get("run", "sizes")
         if kept is None:
             smaller = own.within(budget, run)

@@ -50,7 +50,9 @@ class OptimizeResult(Generic[G]):
             `overlay(texts)` a graph runs with them.
         spend: What was spent, by phase.
         predicted: What a dry run would have said of it, at most; None where no prompt was found without running the graph,
-            or the graph is deployed elsewhere. `costs` has the two side by side.
+            or the graph is deployed elsewhere. `costs` has it beside `spend`.
+        forecast: What was predicted, at most, once the graph as it is had been run: with its real calls and tokens. None
+            where the run ended before its first step.
         errors: The graph's own exceptions by example id, untouched, tracebacks included. Those of an earlier session of
             the run are not in it: see `raised`.
         raised: What the graph raised, in words, by example id.
@@ -76,6 +78,7 @@ class OptimizeResult(Generic[G]):
     candidates: tuple[Texts, ...]
     spend: Spend
     predicted: Spend | None = None
+    forecast: Spend | None = None
     errors: Mapping[str, BaseException]
     raised: Mapping[str, str]
     unjudged: Mapping[str, str]
@@ -106,8 +109,8 @@ class OptimizeResult(Generic[G]):
 
     @property
     def costs(self) -> Costs:
-        """What was predicted at most and what was spent, side by side, by phase. Printing it gives a table."""
-        return Costs(self.predicted, self.spend)
+        """What was spent beside what was predicted at most, by phase. Printing it gives a table."""
+        return Costs(self.predicted, self.spend, self.forecast)
 
     def __str__(self) -> str:
         return f"{self.summary()}\n{self.costs}"
@@ -120,7 +123,7 @@ class OptimizeResult(Generic[G]):
         if self.validation is not None:
             lines.append(f"validation {self.validation}")
         shrunk = self.shrinkage
-        lines += [str(shrunk)] if shrunk is not None and shrunk.large else []
+        lines += [str(shrunk)] if shrunk is not None else []
         lines += [f"tag {effect}" for effect in self.test.by_tag] if self.test is not None else []
         lines += [self.chosen] if self.chosen else []
         lines.append(str(self.spend))

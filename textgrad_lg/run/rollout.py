@@ -7,6 +7,7 @@ import json
 import math
 import uuid
 from collections.abc import Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -85,6 +86,36 @@ class Rollout:
         return math.fsum(known) / len(known) if self.again and known else next(iter(known), None)
 
 
+_Places = frozenset[tuple[str, ...]]
+
+
+@dataclass(frozen=True, slots=True)
+class _Kept:
+    """What is held in memory of a rollout: what it is found again by. The rest is in the journal.
+
+    Attributes:
+        key: Under which the journal keeps it.
+        visited: The places where a text could enter it.
+        texts: The hashes of the changed texts that it was made with, by Site.
+        only: The one candidate that it stands for, where what it visited is not known in full.
+        ended: Whether it ran to its end.
+    """
+
+    key: str
+    visited: _Places
+    texts: dict[str, str]
+    only: str | None
+    ended: bool
+
+    @classmethod
+    def of(cls, key: str, entry: Mapping[str, Any], routes: dict[_Places, _Places]) -> _Kept:
+        """Of an entry of the journal; `routes` holds what runs visited, each once, for most of a graph's runs visit the same."""
+        visited = frozenset(tuple(place) for place in entry["visited"])
+        visited = routes.setdefault(visited, visited)
+        ended = not entry["scores"] or entry["scores"][0]["key"] not in {ERROR, TIMEOUT}
+        return cls(key, visited, entry["texts"], entry.get("only"), ended)
+
+
 class Judge(Protocol):
     """Judges what a graph made of an Example, as `Evals` does."""
 
@@ -139,7 +170,8 @@ class Rollouts:
     held_out: HeldOut = field(default_factory=HeldOut)
     patience: Patience = field(default_factory=Patience)
     errors: dict[str, BaseException] = field(default_factory=dict[str, BaseException])
-    _kept: dict[str, list[dict[str, JSON]]] | None = field(default=None, init=False)
+    _kept: dict[str, list[_Kept]] | None = field(default=None, init=False)
+    _routes: dict[_Places, _Places] = field(default_factory=dict["_Places", "_Places"], init=False)
     _stale: bool = field(default=False, init=False)
     _repeats: dict[int, Rollouts] = field(default_factory=dict[int, "Rollouts"], init=False)
 
@@ -204,13 +236,13 @@ class Rollouts:
         self.memos.receipts.keep_spend()
 
     async def _one(self, example: Example, candidate: Candidate, phase: Phase) -> Rollout:
-        entry = self._find(example, candidate)
-        cached = entry is not None
+        kept = self._find(example, candidate)
+        cached = kept is not None
         self.held_out.check(example.id, candidate_hash(candidate), known=cached)
-        if entry is None:
-            entry = self._keep(await self._run(example, candidate, phase), candidate)
-        # Read back in any case: what follows cannot differ between a run and one that goes on from the journal.
-        rollout = _from_json(example, entry)
+        if kept is None:
+            rollout = self._keep(await self._run(example, candidate, phase), candidate)
+        else:
+            rollout = self._read(example, kept)
         self.emit(
             ExampleScored,
             phase=phase,
@@ -295,33 +327,43 @@ class Rollouts:
 
     def _has_ended(self, example: Example) -> bool:
         """Whether a rollout of the example has run to its end, so that all its tool calls are known."""
-        scores = (cast("list[dict[str, JSON]]", entry["scores"]) for entry in self._entries(example))
-        return any(not found or found[0]["key"] not in {ERROR, TIMEOUT} for found in scores)
+        return any(kept.ended for kept in self._known(example))
 
-    def _find(self, example: Example, candidate: Candidate) -> dict[str, JSON] | None:
-        for entry in self._entries(example):
-            visited = {tuple(place) for place in cast("list[list[str]]", entry["visited"])}
+    def _find(self, example: Example, candidate: Candidate) -> _Kept | None:
+        own, same = f"{example.id}/{candidate_hash(candidate)}", None
+        for kept in self._known(example):
+            # First its own: one that visited the same texts may have been run beside it, and its models drew other replies.
+            if kept.key == own:
+                return kept
             # What one that was given up had visited is not known.
-            alone = entry.get("only")
-            if alone == candidate_hash(candidate) if alone else {**_texts(candidate, visited)} == entry["texts"]:
-                return entry
-        return None
+            if same is None and kept.only is None and _texts(candidate, kept.visited) == kept.texts:
+                same = kept
+        return same
 
     @property
     def _kind(self) -> str:
         """Under which the journal keeps them."""
         return f"rollout {self.repeat}" if self.repeat else "rollout"
 
-    def _entries(self, example: Example) -> Sequence[dict[str, JSON]]:
+    def _known(self, example: Example) -> list[_Kept]:
         """The rollouts of an example that were kept."""
         if self._kept is None:
             self._kept = {}
-            for _, value in self.journal.items(self._kind):
-                entry = cast("dict[str, JSON]", value)
-                self._kept.setdefault(str(entry["example"]), []).append(entry)
-        return self._kept.get(example.id, ())
+            for key, value in self.journal.items(self._kind):
+                with self.journal.reading(self._kind):
+                    entry = cast("dict[str, JSON]", value)
+                    self._kept.setdefault(str(entry["example"]), []).append(_Kept.of(key, entry, self._routes))
+        return self._kept.setdefault(example.id, [])
 
-    def _keep(self, rollout: Rollout, candidate: Candidate) -> dict[str, JSON]:
+    def _read(self, example: Example, kept: _Kept) -> Rollout:
+        """A rollout out of the journal."""
+        entry = cast("Mapping[str, Any]", self.journal.get(self._kind, kept.key))
+        with self.journal.reading(self._kind):
+            trace = Trace.from_json(entry["trace"]) if entry["trace"] is not None else None
+            return Rollout(example, trace, _scores_adapter().validate_python(entry["scores"]))
+
+    def _keep(self, rollout: Rollout, candidate: Candidate) -> Rollout:
+        """Keep a rollout; gives it as it will be read again."""
         visited = _visited(rollout.trace)
         entry: dict[str, JSON] = {
             "example": rollout.example.id,
@@ -332,11 +374,12 @@ class Rollouts:
         }
         if rollout.scores and rollout.scores[0].key == TIMEOUT:
             entry["only"] = candidate_hash(candidate)
-        assert self._kept is not None
-        self._kept.setdefault(rollout.example.id, []).append(entry)
-        self.journal.put(self._kind, f"{rollout.example.id}/{candidate_hash(candidate)}", entry)
+        key = f"{rollout.example.id}/{candidate_hash(candidate)}"
+        self.journal.put(self._kind, key, entry)
         self.keep_spend()
-        return entry
+        self._known(rollout.example).append(_Kept.of(key, entry, self._routes))
+        # A Trace reads back as itself; what a score was given to explain it may be of a class that JSON has not.
+        return replace(rollout, scores=_scores_adapter().validate_python(entry["scores"]))
 
 
 def candidate_hash(candidate: Candidate) -> str:
@@ -375,14 +418,9 @@ def _visited(trace: Trace | None) -> set[tuple[str, str, str]]:
     return entered | {_place(place) for span in trace.spans for place, _ in offered(span)}
 
 
-def _texts(candidate: Candidate, visited: set[tuple[str, str, str]] | set[tuple[Any, ...]]) -> dict[str, str]:
+def _texts(candidate: Candidate, visited: AbstractSet[tuple[str, ...]]) -> dict[str, str]:
     """The changed texts that a run which visited these places was made with."""
     return {str(site): change.new.hash for site, change in sorted(candidate.items()) if _place(site) in visited}
-
-
-def _from_json(example: Example, entry: Mapping[str, JSON]) -> Rollout:
-    trace = Trace.from_json(str(entry["trace"])) if entry["trace"] is not None else None
-    return Rollout(example, trace, _scores_adapter().validate_python(entry["scores"]))
 
 
 @cache

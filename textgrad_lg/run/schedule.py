@@ -33,7 +33,7 @@ class Schedule:
 
     Args:
         limit: Jobs at a time.
-        calls: Calls of one model under way at a time; None for `limit`.
+        calls: Calls of one model under way at a time; None for as many as its server bears.
         share: Whether calls that ask the same while one of them is under way are one call.
 
     Attributes:
@@ -45,7 +45,7 @@ class Schedule:
         self._limit = limit
         self._jobs = Places(limit)
         self._threads = Threads(limit)
-        self.limits = Limits(limit if calls is None else calls)
+        self.limits = Limits(calls)
         self.flights = Flights()
         self._share = share
 

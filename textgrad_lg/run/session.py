@@ -8,9 +8,8 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from textgrad_lg.errors import (
     BudgetExhausted,
@@ -23,17 +22,17 @@ from textgrad_lg.errors import (
 from textgrad_lg.events import (
     Committed,
     Discovered,
-    OptimizerChosen,
     RunFinished,
     RunStarted,
     StepFinished,
     Warned,
 )
-from textgrad_lg.optim import PoolOptimizer, choose
+from textgrad_lg.optim import PoolOptimizer
 from textgrad_lg.optim.pareto import front
 from textgrad_lg.record import Discovery
 from textgrad_lg.record.lost import SIGN
 from textgrad_lg.run import race
+from textgrad_lg.run.ahead import Ahead
 from textgrad_lg.run.asked import Asked
 from textgrad_lg.run.batches import minibatches
 from textgrad_lg.run.decisions import Decisions
@@ -42,11 +41,12 @@ from textgrad_lg.run.ending import finish
 from textgrad_lg.run.gate import Verdict, validation_gate
 from textgrad_lg.run.held_out import HeldOut
 from textgrad_lg.run.learn import gradients_on, judged, proposals_for
+from textgrad_lg.run.outlook import choose_optimizer, predict_again
 from textgrad_lg.run.people import People
 from textgrad_lg.run.pool import Pool
 from textgrad_lg.run.publication import Publication
 from textgrad_lg.run.reserve import Reserve
-from textgrad_lg.run.rollout import Candidate, Rollout, Rollouts, failing
+from textgrad_lg.run.rollout import Candidate, Rollout, Rollouts
 from textgrad_lg.run.select import select
 from textgrad_lg.run.trial import Trial, merged, to_commit, trials
 from textgrad_lg.run.warned import Warnings
@@ -65,7 +65,6 @@ if TYPE_CHECKING:
     from textgrad_lg.run.result import OptimizeResult
     from textgrad_lg.run.settings import Settings
     from textgrad_lg.run.spend import Spend
-    from textgrad_lg.types import JSON
 
 _REPEATED = (Phase.VALIDATION, Phase.TEST)
 """The phases that decide by a paired test, of which each example may be run several times."""
@@ -87,6 +86,7 @@ class Session:
     folder: Path
     people: People = field(default_factory=People)
     predicted: Spend | None = None
+    forecast: Spend | None = field(init=False, default=None)
 
     discovery: Discovery = field(init=False)
     parameters: dict[Site, Template] = field(init=False, default_factory=dict["Site", "Template"])
@@ -99,8 +99,8 @@ class Session:
     publication: Publication = field(init=False)
     reserve: Reserve = field(init=False)
     asked: Asked = field(init=False)
+    ahead: Ahead = field(init=False)
     _first: list[Example] = field(init=False, default_factory=list["Example"])
-    _streak: int = field(init=False, default=0)
     _passing: set[str] = field(init=False, default_factory=set[str])
 
     def __post_init__(self) -> None:
@@ -174,16 +174,15 @@ class Session:
         hopeless = self._closed()
         if hopeless is not None:
             return f"stopped before the first step: {hopeless}"
-        self._choose([*first, *validation])
-        coming = [self._first]
+        choose_optimizer(self, [*first, *validation])
+        predict_again(self, len(first) + len(validation))
+        self.ahead = Ahead(self, batches, [self._first])
         for step in range(1, settings.steps + 1):
             self.rollouts.emit.step = step
-            coming += islice(batches, self._ahead(settings.steps - step) + 1 - len(coming))
             number = self.pool.current
             try:
-                await self._step(step, coming)
-                coming = coming[1:]
-                if len(self._passing) == len(self.splits.train) and self._settled():
+                await self._step(step, self.ahead.now(step))
+                if len(self._passing) == len(self.splits.train) and self.settled():
                     return f"stopped after step {step}: all {len(self._passing)} train examples pass"
                 if number != self.pool.current and (enough := self._closed()) is not None:
                     return f"stopped after step {step}: {enough}"
@@ -206,25 +205,10 @@ class Session:
         """Why no edit could be accepted any more, whatever it did; None where one could."""
         return race.closed(self.gate, self.pool.entries[self.pool.current].scores, self.splits.validation)
 
-    def _settled(self) -> bool:
-        """Whether the coming steps start from the texts in force: always without a pool, and if its front is only these."""
-        return not isinstance(self.optimizer, PoolOptimizer) or list(front(self.pool.members)) == [self.pool.current]
-
-    def _ahead(self, steps: int) -> int:
-        """How many of the coming minibatches to run beside the next one, of `steps` that are left after it.
-
-        Where the last ones passed, the next ones will probably pass as well, and nothing that is known by then could
-        change how they are run. As many as run side by side anyway.
-        """
-        if not self._settled():
-            return 0
-        places = self.settings.concurrency // min(self.settings.batch, len(self.splits.train))
-        return max(0, min(self._streak, places - 1, steps))
-
     async def _step(self, step: int, coming: Sequence[Sequence[Example]]) -> None:
         """Take a step on the first minibatch of `coming`; the others are run ahead."""
         started = time.time()
-        number = self._parent(step)
+        number = self.parent(step)
         base = self.pool.entries[number].texts
         examples = coming[0]
         every = {example.id: example for batch in coming for example in batch}
@@ -240,14 +224,18 @@ class Session:
             candidates += trials(proposals, base, self.parameters, number)
         accepted = await select(self, candidates, before) if candidates else False
         self.rollouts.emit(StepFinished, started=started, score=mean, accepted=accepted)
-        self._streak = 0 if wrong else self._streak + 1
+        self.ahead.step_over(failed=bool(wrong))
         if accepted:
             self._passing.clear()
         elif number == self.pool.current:
             self._passing |= {rollout.example.id for rollout in before}
             self._passing -= {rollout.example.id for rollout in wrong}
 
-    def _parent(self, step: int) -> int:
+    def settled(self) -> bool:
+        """Whether the coming steps start from the texts in force: always without a pool, and if its front is only these."""
+        return not isinstance(self.optimizer, PoolOptimizer) or list(front(self.pool.members)) == [self.pool.current]
+
+    def parent(self, step: int) -> int:
         """The number of the candidate that a step starts from."""
         if not isinstance(self.optimizer, PoolOptimizer):
             return self.pool.current
@@ -345,27 +333,6 @@ class Session:
     def texts(self, base: Candidate) -> dict[Site, Template]:
         """The text of every Parameter under a candidate."""
         return self.parameters | {site: change.new for site, change in base.items()}
-
-    def _choose(self, rollouts: Sequence[Rollout]) -> None:
-        """Choose an optimizer by the headroom and the budget, where none was given; once in all sessions of a run."""
-        if self.optimizer is not None:
-            return
-        journal, own = self.rollouts.journal, self.rollouts.own_model
-        known = journal.get("run", "headroom")
-        if known is None:
-            judged = [rollout for rollout in rollouts if rollout.score is not None]
-            known = cast("dict[str, JSON]", {}) | {
-                "failing": len(failing(judged, self.evals.pass_at)) / len(judged),
-                "parameters": max(1, len(self.discovery.trainable)),
-                "critic": own.model is not None or own.wanted is not None,
-                "calls": self.reserve.calls_left(),
-                "batch": min(self.settings.batch, len(self.splits.train)),
-                "calls_a_run": self.reserve.run.calls,
-            }
-            journal.put("run", "headroom", known)
-        choice = choose(**cast("dict[str, Any]", known))
-        self.optimizer, self.chosen = choice.optimizer, choice.reason
-        self.rollouts.emit(OptimizerChosen, optimizer=type(choice.optimizer).__name__, reason=choice.reason)
 
     # Decisions
 

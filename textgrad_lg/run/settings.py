@@ -26,9 +26,9 @@ class Settings:
         significance: The result counts as an improvement when the two-sided p-value on the test set is at most this.
         fractions: Shares of the examples for train, validation and test, where the data does not say.
         strategy: How the reverse pass makes its gradients.
-        concurrency: Rollouts and model calls side by side, at most.
-        calls_in_flight: Calls of one model under way at once, at most, whoever makes them; None for as many as
-            `concurrency`. A server that says it is asked too much (429, 503) lowers it for a while.
+        concurrency: Rollouts side by side, at most. What a graph does side by side within its run is its own affair.
+        calls_in_flight: Calls of one model under way at once, at most, whoever makes them; None for no limit. Either way, a
+            server that says it is asked too much (429, 503) has fewer under way for a while.
         repeats: How often each validation and test example is run with the same texts. The mean of its scores enters the
             paired tests, so luck of one run weighs less; worth its price where graph or evaluator are noisy, as `diagnose`
             says. Each repetition asks the models anew.

@@ -68,15 +68,17 @@ def columns(rows: Sequence[Sequence[str]]) -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What was predicted beside what was spent. Printing it gives a table, a line for each phase.
+    """What was spent beside what was predicted. Printing it gives a table, a line for each phase.
 
     Attributes:
-        predicted: At most, if every reply of a model can be used; None where nothing could be predicted.
+        predicted: At most, said before anything was spent; None where nothing could be said.
         spent: In the end.
+        forecast: At most, said once the graph as it is had been run; None where the run ended before its first step.
     """
 
     predicted: Spend | None
     spent: Spend
+    forecast: Spend | None = None
 
     @property
     def phases(self) -> dict[Phase, tuple[Usage, Usage]]:
@@ -89,23 +91,31 @@ class Costs:
         }
 
     def __str__(self) -> str:
-        if self.predicted is None:
+        every = {"spent": self.spent, "forecast": self.forecast, "predicted": self.predicted}
+        shown = {name: spend for name, spend in every.items() if spend is not None}
+        if len(shown) == 1:
             return self.spent.table()
-        rows = [("spent / predicted", "rollouts", "calls", "tokens", "US dollars")]
-        both = [(phase.value, *pair) for phase, pair in self.phases.items()]
-        for name, before, after in (*both, ("total", self.predicted.total, self.spent.total)):
-            tokens = (usage.input_tokens + usage.output_tokens for usage in (after, before))
-            most = "?" if self.predicted.unpriced else f"{before.usd:.4f}"
+        rows = [(" / ".join(shown), "rollouts", "calls", "tokens", "US dollars")]
+        used = [phase for phase in Phase if any(phase in spend.phases for spend in shown.values())]
+        for name, usages in (
+            *((phase.value, [spend.phases.get(phase, Usage()) for spend in shown.values()]) for phase in used),
+            ("total", [spend.total for spend in shown.values()]),
+        ):
+            # Of what was predicted no price is better than a part of one.
+            dollars = [
+                "?" if spend.unpriced and spend is not self.spent else f"{usage.usd:.4f}"
+                for spend, usage in zip(shown.values(), usages, strict=True)
+            ]
             rows.append(
                 (
                     name,
-                    f"{after.rollouts:,} / {before.rollouts:,}",
-                    f"{after.calls:,} / {before.calls:,}",
-                    " / ".join(f"{each:,}" for each in tokens),
-                    f"{after.usd:.4f} / {most}",
+                    " / ".join(f"{usage.rollouts:,}" for usage in usages),
+                    " / ".join(f"{usage.calls:,}" for usage in usages),
+                    " / ".join(f"{usage.input_tokens + usage.output_tokens:,}" for usage in usages),
+                    " / ".join(dollars),
                 )
             )
-        unpriced = dict.fromkeys((*self.spent.unpriced, *self.predicted.unpriced))
+        unpriced = dict.fromkeys(model for spend in shown.values() for model in spend.unpriced)
         return "\n".join([*columns(rows), *_unpriced(unpriced)])
 
 

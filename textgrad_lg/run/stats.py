@@ -86,7 +86,7 @@ class Comparison:
             return f"n/a: none of {self.missing} examples was judged both times"
         parts = [f"{self.before:.2f} -> {self.after:.2f}"]
         if self.low is not None and self.high is not None:
-            parts.append(f"95 % interval of the difference [{self.low:+.2f}, {self.high:+.2f}]")
+            parts.append(f"difference {self.difference:+.2f}, 95 % interval [{self.low:+.2f}, {self.high:+.2f}]")
         parts += [f"p = {self.p_value:.2g}", f"n = {self.n}"]
         return ", ".join([*parts, f"{self.missing} not judged"] if self.missing else parts)
 

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
@@ -164,6 +165,12 @@ def as_target(graph: object, domains: Mapping[str, Domain] | None = None) -> tup
     return LocalGraph(compiled, declared(domains or {})), start
 
 
+def _steady() -> Callable[[], float]:
+    """A clock that begins with the time of day and never goes back, whatever becomes of the machine's."""
+    began = time.time() - time.monotonic()
+    return lambda: began + time.monotonic()
+
+
 @dataclass(frozen=True, slots=True)
 class LocalGraph:
     """A compiled graph of this process."""
@@ -188,7 +195,7 @@ class LocalGraph:
         watch = Watch(frozenset(self.domains))
         config, told = self._config(job)
         with (
-            record(example=job.example, ids=lambda: job.trace) as recording,
+            record(example=job.example, ids=lambda: job.trace, clock=_steady()) as recording,
             overlay(job.texts, meter=job.meter, seen=job.seen, watch=watch if self.domains else None),
             nullcontext() if job.memo is None else job.memo.in_force(),
         ):

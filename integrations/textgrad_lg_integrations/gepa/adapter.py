@@ -17,7 +17,7 @@ from textgrad_lg.overlay import Replacement, bind
 from textgrad_lg.run.budget import Budget
 from textgrad_lg.run.prices import Prices
 from textgrad_lg.run.settings import Settings
-from textgrad_lg.run.stats import compare
+from textgrad_lg.run.stats import compare, tags_of
 from textgrad_lg.run.target import LocalGraph, as_target
 from textgrad_lg_integrations.gepa import records
 from textgrad_lg_integrations.gepa.runs import Plan, Prompt, Runs, Trajectory
@@ -310,13 +310,14 @@ class GraphAdapter(Generic[G]):
         return cast("G", bind(self._target.graph, lambda: texts))
 
     def test(self, candidate: Mapping[str, str]) -> Comparison:
-        """A candidate against the texts at the start, on the test set. What that costs was kept back for it.
+        """A candidate against the texts at the start, on the test set, once. What that costs was kept back for it.
 
         Raises:
             BudgetExhausted: It could not be paid for.
+            DataError: The test set was read before, by this adapter or by an earlier one on the same journal.
         """
-        before, after = self.runs.test(self._start), self.runs.test(self.texts(candidate))
-        return compare(before, after, seed=self.settings.seed)
+        before, after = self.runs.test(self._start, self.texts(candidate))
+        return compare(before, after, seed=self.settings.seed, tags=tags_of(self.runs.plan.splits.test))
 
     # How it is done
 

@@ -16,9 +16,10 @@ from textgrad_lg.errors import BudgetExhausted, BudgetTooSmall, GraphError
 from textgrad_lg.events import BackwardFinished, RunFinished, RunStarted
 from textgrad_lg.overlay import overlay
 from textgrad_lg.run.asked import Asked, content_key
+from textgrad_lg.run.held_out import HeldOut
 from textgrad_lg.run.opening import identity_of, opened
 from textgrad_lg.run.reserve import Reserve
-from textgrad_lg.run.rollout import Rollout, scores_by_id
+from textgrad_lg.run.rollout import Rollout, candidate_hash, scores_by_id
 from textgrad_lg.sync import run_sync
 from textgrad_lg.templates import tokens_in
 from textgrad_lg.types import JSON, ModelCall, Phase, Usage
@@ -134,10 +135,12 @@ class Runs:
                 prices=plan.prices,
                 settings=plan.settings,
                 critic=plan.model,
+                judges=plan.evals.judges,
                 config=plan.config,
                 callbacks=plan.callbacks,
             )
             self._rollouts = stack.enter_context(run).rollouts
+            self._rollouts.held_out = HeldOut(plan.splits.test, self._rollouts.journal)
             self._metering, self.emit = self._rollouts.metering, self._rollouts.emit
             self._asked = Asked(self._rollouts, self._model)
             self._began = time.time()
@@ -208,18 +211,20 @@ class Runs:
             self._rollouts.keep_spend()
         return str(kept)
 
-    def test(self, texts: Texts) -> Mapping[str, float | None]:
-        """The score of each example of the test set.
+    def test(self, *texts: Texts) -> list[Mapping[str, float | None]]:
+        """The score of each example of the test set, with each of the texts.
 
         Raises:
             BudgetExhausted: Not all could be paid for.
+            DataError: The test set was read before.
         """
 
-        async def run() -> list[Rollout]:
+        async def run(one: Texts) -> list[Rollout]:
             # One by one: what was kept back holds one call at its worst case, and not several.
-            return await self._rollouts.evaluate(self.plan.splits.test, texts, Phase.TEST, one_by_one=True)
+            return await self._rollouts.evaluate(self.plan.splits.test, one, Phase.TEST, one_by_one=True)
 
-        return scores_by_id(run_sync(run()))
+        with self._rollouts.held_out.reading(*map(candidate_hash, texts)):
+            return [scores_by_id(run_sync(run(one))) for one in texts]
 
     async def _meet(self) -> list[Rollout]:
         reserve = Reserve(self.plan.splits, self.plan.settings.batch, self._metering, self._rollouts.journal)
