@@ -6,7 +6,7 @@ MODEL ?=
 OTLP ?= .textgrad-lg/demo-spans.jsonl
 UV = $(shell command -v uv || echo "$(PYTHON) -m uv")
 
-.PHONY: demo test test-faults test-server test-kill lint type bench bench-optimizers bench-calibration bench-peers docs all constraints clean
+.PHONY: demo test test-faults test-server test-backends jaeger test-kill lint type bench bench-optimizers bench-calibration bench-peers docs all constraints clean
 
 all: lint type test docs
 
@@ -31,6 +31,27 @@ $(VENV)-server/.installed: pyproject.toml tests/server/requirements.in tests/ser
 
 test-server: $(VENV)-server/.installed  ## deployed graphs, against a real LangGraph Server on this machine
 	$(VENV)-server/bin/python -m pytest tests/server
+
+# Environments of their own: nothing that these servers ask for is asked for by the library.
+BACKENDS := $(VENV)-backends
+$(BACKENDS)/%/.installed: tests/backends/requirements/%.txt $(VENV)/.installed
+	$(UV) venv --quiet --allow-existing --python $(PYTHON) $(@D)
+	$(UV) pip install --quiet --no-deps --python $(@D)/bin/python --requirement $<
+	@touch $@
+
+# Built from the module as it is published, by its own go.mod: `go install` takes no module that replaces another. It has
+# the collector, the storage and the query API; the user interface is not part of it.
+JAEGER_VERSION := v1.76.0
+$(BACKENDS)/jaeger/all-in-one:
+	@command -v go >/dev/null || { echo "Jaeger is built from source, which needs Go 1.24.6 or newer"; exit 1; }
+	@mkdir -p $(@D)
+	go mod download github.com/jaegertracing/jaeger@$(JAEGER_VERSION)
+	go build -C "$$(go env GOMODCACHE)/github.com/jaegertracing/jaeger@$(JAEGER_VERSION)" -buildvcs=false -trimpath -ldflags='-s -w' -o "$(abspath $@)" ./cmd/all-in-one
+
+jaeger: $(BACKENDS)/jaeger/all-in-one  ## Jaeger, built once: some minutes
+
+test-backends: $(BACKENDS)/phoenix/.installed $(BACKENDS)/mlflow/.installed $(if $(shell command -v go),jaeger)  ## spans, sent to Jaeger, Phoenix and MLflow on this machine and read back
+	TEXTGRAD_LG_BACKENDS=1 $(BIN)/pytest tests/backends
 
 test-kill: $(VENV)/.installed  ## runs that are killed 50 times, at random, go on to the same end; about two minutes
 	TEXTGRAD_LG_KILLS=50 $(BIN)/pytest -s tests/run/test_kill.py
@@ -76,6 +97,7 @@ docs: $(VENV)/.installed  ## every Python example in the documents and docstring
 constraints:  ## renew the pins
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --upgrade --extra dev --extra local --extra graphs pyproject.toml --output-file constraints.txt
 	$(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --upgrade pyproject.toml tests/server/requirements.in --output-file tests/server/constraints.txt
+	for name in phoenix mlflow; do $(UV) pip compile --quiet --no-header --no-annotate --universal --python-version 3.11 --upgrade tests/backends/requirements/$$name.in --output-file tests/backends/requirements/$$name.txt || exit 1; done
 
 clean:
-	rm -rf $(VENV) $(VENV)-server $(VENV)-peers dist htmlcov .coverage* .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(VENV)-server $(VENV)-peers $(VENV)-backends dist htmlcov .coverage* .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -36,6 +36,9 @@ if TYPE_CHECKING:
         from_registry,
         optimize,
     )
+    from textgrad_lg.run.dataset import to_examples
+    from textgrad_lg.run.from_traces import LearnResult, alearn, learn
+    from textgrad_lg.run.production import ProductionTrace
     from textgrad_lg.site import Site
     from textgrad_lg.threads import carry_context
     from textgrad_lg.trace import Span, Trace
@@ -61,6 +64,10 @@ else:
             "replay": "",
             "run": "Budget Diagnosis DiagnosisPlan Follower OptimizeResult Plan Price Settings adiagnose aoptimize attach"
             " diagnose from_registry optimize",
+            # `learn` is not among the names of `run`, which has a module of that name.
+            "run.dataset": "to_examples",
+            "run.from_traces": "LearnResult alearn learn",
+            "run.production": "ProductionTrace",
             "site": "Site",
             "threads": "carry_context",
             "trace": "Span Trace",
@@ -85,6 +92,7 @@ __all__ = [
     "Gradients",
     "Joint",
     "JustRewrite",
+    "LearnResult",
     "MemoryRegistry",
     "Momentum",
     "OptimizeResult",
@@ -93,6 +101,7 @@ __all__ = [
     "Phase",
     "Plan",
     "Price",
+    "ProductionTrace",
     "Prompt",
     "PromptRegistry",
     "Real",
@@ -113,6 +122,7 @@ __all__ = [
     "Variable",
     "Whole",
     "adiagnose",
+    "alearn",
     "aoptimize",
     "attach",
     "backward",
@@ -120,8 +130,10 @@ __all__ = [
     "diagnose",
     "exact",
     "from_registry",
+    "learn",
     "numeric",
     "optimize",
     "regex",
     "seed",
+    "to_examples",
 ]

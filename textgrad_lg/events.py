@@ -7,7 +7,7 @@ changes nothing.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from textgrad_lg.example import Score
 from textgrad_lg.gradient import Gradients
@@ -100,6 +100,7 @@ class Gated(Event):
         after: Mean score with the Update on the same examples; None for "edit".
         n: How many examples were compared.
         p_value: One-sided, for "the Update does not help"; None for "edit" and "minibatch".
+        alpha: The highest `p_value` that was accepted; None for "edit" and "minibatch".
         reason: Why it was accepted or rejected, in words.
         together: The other Updates of the candidate, where it changes several Parameters at once: they were tested, and
             are taken, all together or not at all.
@@ -113,6 +114,7 @@ class Gated(Event):
     after: float | None = None
     n: int = 0
     p_value: float | None = None
+    alpha: float | None = None
     together: tuple[Update, ...] = ()
 
 
@@ -142,20 +144,63 @@ class Forecast(Event):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Committed(Event):
-    """An accepted Update was written to the prompt registry, as `name` version `version` under `label`."""
+    """An accepted Update was written to the prompt registry, as `name` version `version` under `label`.
+
+    Attributes:
+        before: The version it was made from; None where it has none.
+    """
 
     update: Update
     name: str
     version: int
     label: str
+    before: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RolledBack(Event):
-    """A label was moved back: `versions` maps each prompt's name to the version now in force."""
+    """A label was moved back: `versions` maps each prompt's name to the version now in force.
+
+    A version is None where the label was taken off, and the graph's own text is in force. `before` has the versions that
+    were in force until then.
+    """
 
     label: str
-    versions: Mapping[str, int]
+    versions: Mapping[str, int | None]
+    before: Mapping[str, int] = field(default_factory=dict[str, int])
+
+
+@dataclass(frozen=True, slots=True)
+class MadeCall:
+    """A model call that left the process and has ended.
+
+    Attributes:
+        phase: What it was made for.
+        provider: LangChain's `ls_provider`, as in "openai"; empty where the model does not say.
+        model: The model's name; empty where the model does not say.
+        input_tokens: Tokens sent, or None where the model did not say.
+        output_tokens: Tokens received, or None where the model did not say.
+        start: Unix time in seconds.
+        end: Unix time in seconds.
+    """
+
+    phase: Phase
+    provider: str
+    model: str
+    input_tokens: int | None
+    output_tokens: int | None
+    start: float
+    end: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelsCalled(Event):
+    """The model calls that have ended since this was told last, in the order of their ends. Told before a step, or the run, ends.
+
+    Answers out of a journal or a memory are none, and nor is a call that was still under way when the run was stopped.
+    """
+
+    calls: tuple[MadeCall, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

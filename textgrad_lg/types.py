@@ -86,6 +86,15 @@ class Usage:
             self.rollouts + other.rollouts,
         )
 
+    def __sub__(self, other: Usage) -> Usage:
+        return Usage(
+            self.calls - other.calls,
+            self.input_tokens - other.input_tokens,
+            self.output_tokens - other.output_tokens,
+            self.usd - other.usd,
+            self.rollouts - other.rollouts,
+        )
+
 
 @dataclass(frozen=True, slots=True)
 class ModelCall:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from benchmarks.world.asked import Asked
     from benchmarks.world.critic import Critic
 
-_FENCE = re.compile(r"<<<DATA ([^>\n]*?) ?([0-9a-f]{8})>>>\n(.*?)\n<<<END \2>>>", re.DOTALL)
+_FENCE = re.compile(r"<<<DATA ([^>\n]*?) ?([0-9a-f]{8}|[0-9a-f]{16})>>>\n(.*?)\n<<<END \2>>>", re.DOTALL)
 _ID = re.compile(r"([PVSG]\d+)(?::| now\b)")
 _WANTED = re.compile(r"Give feedback on(?: what is at fault among)?: ([^\n]*?)\.?$", re.MULTILINE)
 _COUNT = re.compile(r"Write (\d+|one)\b")

@@ -151,6 +151,15 @@ def went_back(trace, scores, *, step=1, text=SECRET, calls=True):
     )
 
 
+def calls_made():
+    """A call of the graph, one of the critic and one of the proposer, whose model does not say what it took."""
+    return (
+        events.MadeCall(Phase.ROLLOUT, "openai", "gpt-small", 100, 10, T0 + 10, T0 + 11),
+        events.MadeCall(Phase.GRADIENT, "openai", "critic", 500, 50, T0 + 18, T0 + 19),
+        events.MadeCall(Phase.PROPOSAL, "", "writer", 700, None, T0 + 20, T0 + 21),
+    )
+
+
 def a_run(text=SECRET):
     """One step with one example that failed and one that passed; one Update accepted, one refused by code."""
     bad, good = trace_of("e1", number=1, text=text), trace_of("e2", number=2, text=text, started=T0 + 12)
@@ -199,9 +208,13 @@ def a_run(text=SECRET):
         after=0.5,
         n=2,
         p_value=0.04,
+        alpha=0.05,
     )
-    yield events.Committed(**known, time=T0 + 41, update=better, name="answer/system", version=2, label="candidate")
+    yield events.Committed(
+        **known, time=T0 + 41, update=better, name="answer/system", version=2, label="candidate", before=1
+    )
     yield events.Warned(**known, time=T0 + 41, message=f"{text} careful")
+    yield events.ModelsCalled(**known, time=T0 + 42, calls=calls_made())
     yield events.StepFinished(**known, time=T0 + 42, started=T0 + 9, score=0.5, accepted=True)
     final = trace_of("t1", number=20, text=text, started=T0 + 43)
     yield scored(final, 1.0, phase=Phase.TEST, step=0, candidate="c1", text=text)

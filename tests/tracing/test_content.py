@@ -99,6 +99,16 @@ def test_with_content_everything_is_shown_where_the_backends_look_for_it():
                 "output.value": '[{"id": "0d30c1e01c50", "variable": "s2.in0", "score": 0.0, "weight": 0.1, "site": "plan/system", "text": "the plan more"}]',
                 "input.mime_type": "application/json",
             },
+            "reduce answer/system": {
+                "input.value": '["the ask for detail"]',
+                "output.value": '["the ask for detail"]',
+                "input.mime_type": "application/json",
+            },
+            "reduce plan/system": {
+                "input.value": '["the plan more"]',
+                "output.value": '["the plan more"]',
+                "input.mime_type": "application/json",
+            },
             "update answer/system": {
                 "input.value": '{"text": "the answer it", "gradients": ["the ask for detail"]}',
                 "output.value": '{"text": "the answer in detail", "why": "the why"}',

@@ -51,9 +51,14 @@ textgrad example | CHAIN | step=1 | example.id=e2 | phase=optimize
       chat gpt-small | LLM | step=1 | example.id=e2 | phase=forward
   loss right | EVALUATOR | step=1 | example.id=e2 | phase=loss | score=1.0 | -> forward
 textgrad step 1 | CHAIN | step=1 | phase=optimize | score=0.5 | -> textgrad example | -> textgrad example
+  reduce answer/system | CHAIN | step=1 | phase=optimize
+  reduce plan/system | CHAIN | step=1 | phase=optimize
+  propose | CHAIN | step=1 | phase=optimize
+    chat writer | LLM | step=1 | phase=optimize
   update answer/system | CHAIN | step=1 | phase=optimize
     gate minibatch | CHAIN | step=1 | phase=optimize
     gate validation | CHAIN | step=1 | phase=optimize
+    commit answer/system | CHAIN | step=1 | phase=optimize
   update plan/system | CHAIN | step=1 | phase=optimize
     gate edit | CHAIN | step=1 | phase=optimize
   validate | CHAIN | step=1 | phase=validate | score=0.5
@@ -169,14 +174,17 @@ def test_what_is_said_on(name):
                     "textgrad.proposer": "rewrite",
                     "textgrad.gradient.count": 1,
                     "textgrad.gradient.ids": ("0eba8d051535",),
+                    "textgrad.decision": "committed",
                     "textgrad.gate.name": "validation",
                     "textgrad.accepted": True,
                     "textgrad.gate.n": 2,
                     "textgrad.gate.before": 0.25,
                     "textgrad.gate.after": 0.5,
                     "textgrad.gate.p_value": 0.04,
+                    "textgrad.gate.alpha": 0.05,
                     "textgrad.param.version.after": "2",
                     "textgrad.param.label": "candidate",
+                    "textgrad.param.version.before": "1",
                     "textgrad.source": "live",
                     "textgrad.step": 1,
                     "openinference.span.kind": "CHAIN",
@@ -189,6 +197,7 @@ def test_what_is_said_on(name):
                     "textgrad.gate.before": 0.25,
                     "textgrad.gate.after": 0.5,
                     "textgrad.gate.p_value": 0.04,
+                    "textgrad.gate.alpha": 0.05,
                     "textgrad.source": "live",
                     "textgrad.step": 1,
                     "openinference.span.kind": "CHAIN",
@@ -210,7 +219,7 @@ def test_what_is_said_on(name):
 def test_only_model_calls_have_an_operation():
     spans = written(a_run())
     assert {span.name for span in spans if "gen_ai.operation.name" in span.attributes} == snapshot(
-        {"chat critic", "chat gpt-small"}
+        {"chat critic", "chat gpt-small", "chat writer"}
     )
 
 
@@ -551,6 +560,8 @@ textgrad example | CHAIN
       chat gpt-small | LLM
   loss right | EVALUATOR | -> forward
 textgrad step 1 | CHAIN | -> textgrad example | -> textgrad example
+  reduce answer/system | CHAIN
+  reduce plan/system | CHAIN
   update answer/system | CHAIN
 textgrad run | CHAIN | ERROR: RuntimeError
   validate | CHAIN

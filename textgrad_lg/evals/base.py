@@ -64,7 +64,7 @@ class Evals:
         if not math.isfinite(pass_at):
             raise DataError(f"pass_at is {pass_at}; it is a score, as in 1.0 or 0.8")
         self.goal, self.pass_at = goal, pass_at
-        self._evaluators = evaluators_of(evaluators)
+        self._given, self._evaluators = evaluators, evaluators_of(evaluators)
         self._data = data
 
     @classmethod
@@ -96,6 +96,21 @@ class Evals:
     def names(self) -> tuple[str, ...]:
         """The names of the evaluators, in order: the keys of Scores whose evaluator chose none."""
         return tuple(evaluator.name for evaluator in self._evaluators)
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """What evaluators are told to go by, in the user's words: the `instruction` of each that has one."""
+        found = (evaluator.instruction for evaluator in self._evaluators)
+        return tuple(text for text in found if text)
+
+    @property
+    def has_data(self) -> bool:
+        """Whether examples were given, of whatever form: `Evals((), evaluators)` has none."""
+        return not isinstance(self._data, list | tuple) or bool(cast("Sequence[object]", self._data))
+
+    def with_data(self, data: Data) -> Evals:
+        """The same evaluators, goal and `pass_at` over other examples."""
+        return Evals(data, self._given, goal=self.goal, pass_at=self.pass_at)
 
     @property
     def judges(self) -> tuple[BaseChatModel | None, ...]:

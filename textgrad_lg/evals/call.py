@@ -161,6 +161,12 @@ class BoundEvaluator:
         own = getattr(self._call, "model", None)
         return own if isinstance(own, BaseChatModel) else None
 
+    @property
+    def instruction(self) -> str:
+        """What it judges by, in the user's words, where it says so as a `TextLoss` does; else empty."""
+        own = getattr(self._call, "instruction", None)
+        return own if isinstance(own, str) else ""
+
     def _bind(self) -> None:
         bound = _bound(self._call)
         parameters = [each for each in _signature(self._call, self.name) if each.name not in bound]

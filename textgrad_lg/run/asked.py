@@ -16,6 +16,7 @@ from textgrad_lg.optim import Proposals
 from textgrad_lg.optim.described import plain
 from textgrad_lg.overlay import overlay
 from textgrad_lg.site import Site
+from textgrad_lg.templates import guarded
 from textgrad_lg.types import Phase
 
 if TYPE_CHECKING:
@@ -36,27 +37,42 @@ class Asked:
     Attributes:
         rollouts: The run's rollouts, with its journal, its meters and its model.
         model: Gives the model; called only where there is something to ask.
+        seed: The run's seed. With the run's id, which the journal keeps, it makes the marks of the fences around data: nobody
+            who wrote a text before the run began can know them, and a run that goes on asks the same again.
+        quote: Whether data are shown as JSON strings, as those of strangers are; see `templates.guarded`.
     """
 
     rollouts: Rollouts
     model: Callable[[], Awaitable[BaseChatModel | None]]
+    seed: int = 0
+    quote: bool = False
 
     async def gradients(self, key: str, ask: Ask[Gradients]) -> Gradients:
         """The gradients that `key` stands for."""
-        return await self._once("gradients", key, Phase.GRADIENT, ask, _gradients_adapter())
+        return await self.once("gradients", key, Phase.GRADIENT, ask, _gradients_adapter())
 
     async def proposals(self, key: str, ask: Ask[Proposals]) -> Proposals:
         """The proposals that `key` stands for."""
-        return await self._once("proposals", key, Phase.PROPOSAL, ask, _proposals_adapter())
+        return await self.once("proposals", key, Phase.PROPOSAL, ask, _proposals_adapter())
 
-    async def _once(self, kind: str, key: str, phase: Phase, ask: Ask[T], adapter: TypeAdapter[T]) -> T:
+    async def once(self, kind: str, key: str, phase: Phase, ask: Ask[T], adapter: TypeAdapter[T]) -> T:
+        """What `ask` gives, asked at most once in all sessions of the run.
+
+        Args:
+            kind: What is asked for.
+            key: Which one of that kind it is.
+            phase: What its calls are counted as.
+            ask: Asks.
+            adapter: Reads and writes the answer.
+        """
         journal = self.rollouts.journal
         kept = journal.get(kind, key)
         if kept is None:
             meter = self.rollouts.metering.meter(phase)
             model = await self.model()
             receipts = self.rollouts.memos.receipts
-            with overlay({}, meter=meter, memory=receipts.replay(f"{kind} {key}")):
+            fences = guarded(f"{self.seed}:{self.rollouts.run}", quote=self.quote)
+            with fences, overlay({}, meter=meter, memory=receipts.replay(f"{kind} {key}")):
                 answer = await ask(model)
             # Before anything is kept: the answer may count a call as failed that only could not be kept.
             receipts.check()

@@ -48,6 +48,7 @@ class Decisions:
             "after": verdict.after,
             "n": verdict.n,
             "p_value": verdict.p_value,
+            "alpha": verdict.alpha,
         }
         self.emit(Gated, **fields)
         self.made.append(Gated(run=self.run, time=time.time(), step=self.emit.step, **fields))

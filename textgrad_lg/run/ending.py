@@ -53,7 +53,7 @@ async def finish(session: Session, reason: str) -> OptimizeResult[Any]:
             # What is deployed still runs with the published texts, and the registry must not say otherwise.
             session.registry.move(PRODUCTION, published, expect=versions)
             raise
-        rollouts.emit(RolledBack, label=PRODUCTION, versions=versions)
+        rollouts.emit(RolledBack, label=PRODUCTION, versions=versions, before=published)
 
     return OptimizeResult(
         graph=rollouts.target.improved(session.registry),

@@ -22,6 +22,7 @@ class Verdict:
         after: Mean score with it.
         n: Examples compared.
         p_value: One-sided, for "the edit does not help"; None where the gate makes no test.
+        alpha: The highest `p_value` that is accepted; None where the gate makes no test.
     """
 
     accepted: bool
@@ -30,6 +31,7 @@ class Verdict:
     after: float | None
     n: int
     p_value: float | None = None
+    alpha: float | None = None
 
     @property
     def change(self) -> float | None:
@@ -59,4 +61,4 @@ def validation_gate(
     text = f"validation {found.before:.2f} -> {found.after:.2f}, n = {found.n}, one-sided p = {found.p_better:.3g}"
     accepted = found.after > found.before and found.p_better <= alpha
     reason = text if accepted else f"{text}: not enough at alpha = {alpha:g}"
-    return Verdict(accepted, reason, found.before, found.after, found.n, found.p_better)
+    return Verdict(accepted, reason, found.before, found.after, found.n, found.p_better, alpha)

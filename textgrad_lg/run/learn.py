@@ -118,7 +118,13 @@ async def proposals_for(
     )
     # The train set is a part of what makes the run the same run, and need not be a part of the key.
     key = content_key(context)
-    context = replace(context, examples=tuple(session.splits.train))
+    context = replace(
+        context,
+        examples=tuple(session.splits.train),
+        traces=tuple(rollout.trace for rollout in wrong if rollout.trace is not None),
+        sources=session.sources,
+        said=session.evals.said,
+    )
 
     def ask(model: BaseChatModel | None) -> Awaitable[Proposals]:
         return optimizer.propose(replace(context, model=model))

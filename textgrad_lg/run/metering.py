@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 from weakref import WeakSet
 
 from textgrad_lg.errors import BudgetError
+from textgrad_lg.events import MadeCall
 from textgrad_lg.run.budget import MAX_OUTPUT_TOKENS
 from textgrad_lg.types import ModelCall, Phase, Ticket, Usage, Withdrawable
 
@@ -47,6 +49,7 @@ class Metering:
         # Reentrant: the garbage collector may close an abandoned stream, and settle its ticket, at any allocation.
         self._lock = threading.RLock()
         self._open: dict[int, Ticket] = {}
+        self._made: deque[MadeCall] = deque()
         self._meters: WeakSet[Watched] = WeakSet()
         self.seen: set[Hashable] = set()
         self._stopped = False
@@ -93,7 +96,7 @@ class Metering:
                 max(self.largest.output_tokens, most),
                 max(self.largest.usd, usd),
             )
-        return _Open(self, ticket)
+        return _Open(self, ticket, phase, call)
 
     def count(self, phase: Phase, call: ModelCall, input_tokens: int | None, output_tokens: int | None) -> None:
         """Count a call that was made elsewhere. After a stop its ticket was settled in its place."""
@@ -101,10 +104,18 @@ class Metering:
             if not self._stopped:
                 self.ledger.meter(phase).count(call, input_tokens, output_tokens)
 
-    def settled(self, ticket: Ticket) -> None:
-        """Forget a ticket that was settled."""
+    def settled(self, ticket: Ticket, made: MadeCall | None = None) -> None:
+        """Forget a ticket that was settled, and remember its call for `made` where it was made."""
         with self._lock:
-            self._open.pop(id(ticket), None)
+            if self._open.pop(id(ticket), None) is not None and made is not None:
+                self._made.append(made)
+
+    def made(self) -> tuple[MadeCall, ...]:
+        """The calls that have ended since this was asked last, in the order of their ends."""
+        with self._lock:
+            found = tuple(self._made)
+            self._made.clear()
+        return found
 
 
 class Watched:
@@ -186,13 +197,16 @@ class Watched:
 class _Open:
     """The admission of a call that has not ended yet."""
 
-    def __init__(self, metering: Metering, ticket: Ticket) -> None:
+    def __init__(self, metering: Metering, ticket: Ticket, phase: Phase, call: ModelCall) -> None:
         self._metering, self._ticket = metering, ticket
+        self._phase, self._call, self._start = phase, call, time.time()
 
     def settle(self, input_tokens: int | None, output_tokens: int | None) -> None:
         """Settle the ledger's ticket, which counts once however often it is settled."""
         self._ticket.settle(input_tokens, output_tokens)
-        self._metering.settled(self._ticket)
+        used = (input_tokens, output_tokens)
+        made = MadeCall(self._phase, self._call.provider, self._call.model, *used, self._start, time.time())
+        self._metering.settled(self._ticket, made)
 
     def withdraw(self) -> None:
         """Give back what was reserved; see `textgrad_lg.types.Withdrawable`."""

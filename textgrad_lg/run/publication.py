@@ -33,6 +33,7 @@ class Publication:
         run: The run's id, kept in the provenance.
         own: The graph's own texts.
         start: The texts that the run began with, where they were not the graph's own.
+        verified: Whether runs of the graph decide; where not, each version says so.
     """
 
     registry: PromptRegistry
@@ -40,6 +41,7 @@ class Publication:
     run: str
     own: Mapping[Site, Template]
     start: Texts
+    verified: bool = True
     _first: dict[str, int] = field(default_factory=dict[str, int])
     _heads: dict[str, int] = field(default_factory=dict[str, int])
     _found: dict[str, int | None] = field(default_factory=dict[str, "int | None"])
@@ -81,7 +83,10 @@ class Publication:
             "why": update.why,
             "proposer": update.proposer,
             "gradients": list(update.gradients),
+            "traces": list(update.traces),
         }
+        if not self.verified:
+            provenance["verified"] = False
         return NewVersion(name, update.new, parent=self._heads[name], score=score, provenance=provenance)
 
     def publish(self) -> dict[str, int]:

@@ -81,6 +81,7 @@ class Reserve:
             are then left out, drawn with `seed`, as `splits` and `left_out` say once a run was measured.
         seed: All chance comes from it.
         repeats: How often each validation and test example is run.
+        before: What was spent before the first run of the graph.
         left_out: What was left out, and why, in words; empty where nothing was.
     """
 
@@ -91,6 +92,7 @@ class Reserve:
     makes_do: bool = False
     seed: int = 0
     repeats: int = 1
+    before: Usage = field(default_factory=Usage)
     run: Usage = field(init=False)
     left_out: str = field(init=False, default="")
     _tokens: int = field(init=False, default=0)
@@ -130,7 +132,9 @@ class Reserve:
         """
         kept = self.journal.get("run", "cost")
         if kept is None:
-            spent, runs = self.metering.ledger.spend.total, max(1, runs)
+            spend, runs = self.metering.ledger.spend, max(1, runs)
+            # A judgement of the run as well, but for those of traces that were made elsewhere: they came before any run.
+            spent = spend.total - self.before
             tokens = (-(-spent.input_tokens // runs), -(-spent.output_tokens // runs))
             each = Usage(max(1, -(-spent.calls // runs)), *tokens, spent.usd / runs, 1)
             self.journal.put("run", "cost", _usages_adapter().dump_python((each, self.metering.largest), mode="json"))

@@ -215,6 +215,11 @@ class Rollouts:
         """Run and judge each example under its own texts, side by side; in the order of `pairs`. See `evaluate`."""
         return await self.schedule.gather([partial(self._one, example, texts, phase) for example, texts in pairs])
 
+    def remember(self, rollout: Rollout, candidate: Candidate) -> None:
+        """Take a run that was made elsewhere with the texts of `candidate` for a rollout, so that it is not made again."""
+        if self._find(rollout.example, candidate) is None:
+            self._keep(rollout, candidate)
+
     async def find_model(self, examples: Sequence[Example], candidate: Candidate) -> None:
         """Find the model that an earlier session settled on, where everything came from the journal so far.
 
@@ -360,7 +365,7 @@ class Rollouts:
         entry = cast("Mapping[str, Any]", self.journal.get(self._kind, kept.key))
         with self.journal.reading(self._kind):
             trace = Trace.from_json(entry["trace"]) if entry["trace"] is not None else None
-            return Rollout(example, trace, _scores_adapter().validate_python(entry["scores"]))
+            return Rollout(example, trace, scores_adapter().validate_python(entry["scores"]))
 
     def _keep(self, rollout: Rollout, candidate: Candidate) -> Rollout:
         """Keep a rollout; gives it as it will be read again."""
@@ -370,7 +375,7 @@ class Rollouts:
             "visited": [list(place) for place in sorted(visited)],
             "texts": {**_texts(candidate, visited)},
             "trace": rollout.trace.to_json() if rollout.trace else None,
-            "scores": _scores_adapter().dump_python(rollout.scores, mode="json"),
+            "scores": scores_adapter().dump_python(rollout.scores, mode="json"),
         }
         if rollout.scores and rollout.scores[0].key == TIMEOUT:
             entry["only"] = candidate_hash(candidate)
@@ -379,7 +384,7 @@ class Rollouts:
         self.keep_spend()
         self._known(rollout.example).append(_Kept.of(key, entry, self._routes))
         # A Trace reads back as itself; what a score was given to explain it may be of a class that JSON has not.
-        return replace(rollout, scores=_scores_adapter().validate_python(entry["scores"]))
+        return replace(rollout, scores=scores_adapter().validate_python(entry["scores"]))
 
 
 def candidate_hash(candidate: Candidate) -> str:
@@ -424,7 +429,8 @@ def _texts(candidate: Candidate, visited: AbstractSet[tuple[str, ...]]) -> dict[
 
 
 @cache
-def _scores_adapter() -> TypeAdapter[tuple[Score, ...]]:
+def scores_adapter() -> TypeAdapter[tuple[Score, ...]]:
+    """Reads and writes the Scores of a run."""
     return TypeAdapter(tuple[Score, ...])
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
@@ -22,6 +22,7 @@ from textgrad_lg.errors import (
 from textgrad_lg.events import (
     Committed,
     Discovered,
+    ModelsCalled,
     RunFinished,
     RunStarted,
     StepFinished,
@@ -65,6 +66,7 @@ if TYPE_CHECKING:
     from textgrad_lg.run.result import OptimizeResult
     from textgrad_lg.run.settings import Settings
     from textgrad_lg.run.spend import Spend
+    from textgrad_lg.update import Update
 
 _REPEATED = (Phase.VALIDATION, Phase.TEST)
 """The phases that decide by a paired test, of which each example may be run several times."""
@@ -72,7 +74,11 @@ _REPEATED = (Phase.VALIDATION, Phase.TEST)
 
 @dataclass(kw_only=True)
 class Session:
-    """One optimisation run. What it was given comes first; the rest is what it has found so far."""
+    """One optimisation run. What it was given comes first; the rest is what it has found so far.
+
+    Where it learns from traces that strangers made, `sources` says whose each is, and `batches` gives the minibatches of its
+    steps, the first of which was run already: its rollouts are in the journal.
+    """
 
     start: Texts
     name: str
@@ -86,6 +92,8 @@ class Session:
     folder: Path
     people: People = field(default_factory=People)
     predicted: Spend | None = None
+    sources: Mapping[str, str] | None = None
+    batches: Iterator[list[Example]] | None = None
     forecast: Spend | None = field(init=False, default=None)
 
     discovery: Discovery = field(init=False)
@@ -118,7 +126,8 @@ class Session:
             seed=settings.seed,
             repeats=settings.repeats,
         )
-        self.asked = Asked(rollouts, self.model)
+        # Where strangers wrote what is learnt from, it is shown as quoted JSON.
+        self.asked = Asked(rollouts, self.model, settings.seed, quote=self.sources is not None)
         rollouts.held_out = HeldOut(self.splits.test, rollouts.journal)
 
     @property
@@ -141,8 +150,10 @@ class Session:
             result = await finish(self, reason)
         except BaseException as error:
             self._stop(error)
+            self._tell_calls()
             emit(RunFinished, summary="", started=started, error=type(error).__name__)
             raise
+        self._tell_calls()
         emit(RunFinished, summary=result.summary(), started=started, improved=result.improved)
         return result
 
@@ -152,12 +163,12 @@ class Session:
         """Take step after step; returns why it stopped."""
         settings = self.settings
         self.reserve.check(Usage(1, rollouts=1))
-        batches = minibatches(self.splits.train, settings.batch, settings.seed)
+        batches = self.batches or minibatches(self.splits.train, settings.batch, settings.seed)
         self._first = next(batches)
         try:
             await self._meet(self._first)
             first = await self.evaluate(self._first, Phase.ROLLOUT)
-            self.reserve.measure(len(first))
+            self.reserve.measure(await self._runs())
             self.splits = self.reserve.splits
             validation = await self.evaluate(self.splits.validation, Phase.VALIDATION)
             self.reserve.follow(validation)
@@ -167,7 +178,7 @@ class Session:
             ) from error
         if self.reserve.left_out:
             self.warnings.add(self.reserve.left_out)
-        useless = self._discover([*first, *validation])
+        useless = self._discover(*((first, validation) if self.batches is None else (validation, first)))
         if useless is not None:
             return useless
         self.pool.add(self.start, validation, self.texts(self.start).values())
@@ -192,6 +203,14 @@ class Session:
                 self.rollouts.keep_spend()
                 self.rollouts.emit.step = 0
         return f"took {settings.steps} {'step' if settings.steps == 1 else 'steps'}"
+
+    async def _runs(self) -> int:
+        """How many runs show what one costs: those of the first minibatch, if they were made here, else some others."""
+        if self.batches is None:
+            return len(self._first)
+        some = self.splits.validation[: self.settings.batch]
+        await self.evaluate(some, Phase.VALIDATION)
+        return len(some) * self.settings.repeats
 
     async def _meet(self, examples: Sequence[Example]) -> None:
         """Learn which model the graph calls, where no other was given, before runs side by side need it as a judge."""
@@ -223,6 +242,7 @@ class Session:
             proposals = await proposals_for(self, gradients, known, wrong, base)
             candidates += trials(proposals, base, self.parameters, number)
         accepted = await select(self, candidates, before) if candidates else False
+        self._tell_calls()
         self.rollouts.emit(StepFinished, started=started, score=mean, accepted=accepted)
         self.ahead.step_over(failed=bool(wrong))
         if accepted:
@@ -246,7 +266,11 @@ class Session:
         if not isinstance(self.optimizer, PoolOptimizer):
             return ()
         found = self.optimizer.merges(self.pool.members)
-        return tuple(merged(merge, self.accepted, self.parameters) for merge in found)
+        return tuple(merged(merge, self.accepted, self.parameters, self._tried) for merge in found)
+
+    @property
+    def _tried(self) -> tuple[Update, ...]:
+        return tuple(attempt.update for attempt in self.decisions.attempts)
 
     # What the steps need
 
@@ -288,8 +312,13 @@ class Session:
             await self.rollouts.find_model(self._first, self.start)
         return own.model
 
-    def _discover(self, rollouts: Sequence[Rollout]) -> str | None:
-        """Find the Parameters; returns why nothing can be learnt, where that is so."""
+    def _discover(self, first: Sequence[Rollout], others: Sequence[Rollout]) -> str | None:
+        """Find the Parameters; returns why nothing can be learnt, where that is so.
+
+        Where `others` were run elsewhere, they may have had other texts: what this graph sends now says which Parameters it
+        has, and they add those of places that only they have reached.
+        """
+        rollouts = [*first, *others] if self.batches is None else first
         traces = [rollout.trace for rollout in rollouts if rollout.trace is not None]
         seen = len(self.raised) < len(rollouts) or any(trace.parameters for trace in traces)
         hopeless = (
@@ -315,6 +344,8 @@ class Session:
         for warning in self.discovery.warnings:
             self.warnings.add(warning)
         self.rollouts.emit(Discovered, parameters=self.parameters, trainable=self.discovery.trainable)
+        if self.batches is not None:
+            self._discover_more(others)
         if all(rollout.score is None for rollout in rollouts):
             return f"no example could be judged, first {_first(self.unjudged)}"
         return hopeless
@@ -345,7 +376,7 @@ class Session:
             verdict: That of the validation gate.
             rollouts: Its runs of the validation set.
         """
-        updates = to_commit(trial, self.accepted, self.parameters)
+        updates = to_commit(trial, self.accepted, self.parameters, self._tried)
         self.pool.current = number
         try:
             versions = self.publication.commit(updates, verdict.after)
@@ -357,10 +388,21 @@ class Session:
         else:
             for update, version in zip(updates, versions, strict=True):
                 self.rollouts.emit(
-                    Committed, update=update, name=version.name, version=version.version, label=CANDIDATE
+                    Committed,
+                    update=update,
+                    name=version.name,
+                    version=version.version,
+                    label=CANDIDATE,
+                    before=version.parent,
                 )
         self.reserve.follow(rollouts)
         self._discover_more(rollouts)
+
+    def _tell_calls(self) -> None:
+        """Tell the model calls that have ended since this was told last."""
+        calls = self.rollouts.metering.made()
+        if calls:
+            self.rollouts.emit(ModelsCalled, calls=calls)
 
     def _stop(self, error: BaseException) -> None:
         """Leave everything so that the run can go on later, and say how."""

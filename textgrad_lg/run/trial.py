@@ -9,7 +9,7 @@ from textgrad_lg.overlay import Replacement
 from textgrad_lg.update import Update
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from textgrad_lg.optim import Merge, Proposals
     from textgrad_lg.prompt import Template
@@ -47,35 +47,73 @@ def trials(proposals: Proposals, base: Candidate, own: Mapping[Site, Template], 
     return tuple(Trial(updates, _laid(base, updates, own), (parent,)) for updates in every)
 
 
-def merged(merge: Merge, base: Candidate, own: Mapping[Site, Template]) -> Trial:
-    """A merge as a Trial: its Updates say in what it differs from `base`, the texts in force."""
+def merged(merge: Merge, base: Candidate, own: Mapping[Site, Template], tried: Sequence[Update] = ()) -> Trial:
+    """A merge as a Trial: its Updates say in what it differs from `base`, the texts in force.
+
+    Args:
+        merge: The merge.
+        base: The texts in force.
+        own: The graph's own texts.
+        tried: The Updates that were tried before; see `changes`.
+    """
     texts = {site: Replacement(own[site], new) for site, new in merge.texts.items()}
     one, other = merge.parents
     why = f"the candidates {one} and {other} are good at different examples; this is of each what it changed"
-    return Trial(changes(base, texts, own, why=why, proposer="merge"), texts, merge.parents, merged=True)
+    return Trial(changes(base, texts, own, why=why, proposer="merge", tried=tried), texts, merge.parents, merged=True)
 
 
-def to_commit(trial: Trial, before: Candidate, own: Mapping[Site, Template]) -> tuple[Update, ...]:
+def to_commit(
+    trial: Trial, before: Candidate, own: Mapping[Site, Template], tried: Sequence[Update] = ()
+) -> tuple[Update, ...]:
     """The Updates that put a trial in the place of the texts in force, each with the trial's own reason where it has one.
 
     Args:
         trial: The trial that was taken.
         before: The texts in force; other than those that the trial's step started from, where there is a pool.
         own: The graph's own texts.
+        tried: The Updates that were tried before; see `changes`.
     """
     asked = {update.site: update for update in trial.updates}
     why = "it comes with the candidate that the step started from"
-    every = changes(before, trial.texts, own, why=why, proposer="pool")
+    every = changes(before, trial.texts, own, why=why, proposer="pool", tried=tried)
     return tuple(replace(asked.get(update.site, update), old=update.old) for update in every)
 
 
 def changes(
-    before: Candidate, after: Candidate, own: Mapping[Site, Template], *, why: str, proposer: str
+    before: Candidate,
+    after: Candidate,
+    own: Mapping[Site, Template],
+    *,
+    why: str,
+    proposer: str,
+    tried: Sequence[Update] = (),
 ) -> tuple[Update, ...]:
-    """The Updates that lead from one candidate to another; a text that only the first changed goes back to the graph's own."""
+    """The Updates that lead from one candidate to another; a text that only the first changed goes back to the graph's own.
+
+    A text that stands in one of the Updates `tried` brings the Gradients and traces along from which it was made, and those
+    of the texts that it was made from.
+    """
     sites = sorted({*before, *after}, key=str)
     texts = {site: (_text(before, site, own), _text(after, site, own)) for site in sites}
-    return tuple(Update(site, old, new, why, proposer) for site, (old, new) in texts.items() if old != new)
+    return tuple(
+        Update(site, old, new, why, proposer, *_origins(site, new, own[site], tried))
+        for site, (old, new) in texts.items()
+        if old != new
+    )
+
+
+def _origins(
+    site: Site, text: Template, own: Template, tried: Sequence[Update]
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The Gradients and the traces behind a text, of its last edit first."""
+    made = {update.new: update for update in reversed(tried) if update.site == site}
+    gradients, traces, seen = dict[str, None](), dict[str, None](), {own}
+    while text not in seen and text in made:
+        seen.add(text)
+        gradients |= dict.fromkeys(made[text].gradients)
+        traces |= dict.fromkeys(made[text].traces)
+        text = made[text].old
+    return tuple(gradients), tuple(traces)
 
 
 def _laid(base: Candidate, updates: tuple[Update, ...], own: Mapping[Site, Template]) -> Candidate:

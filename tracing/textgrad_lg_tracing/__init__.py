@@ -15,13 +15,15 @@ __all__ = ["Configured", "Detail", "OTelCallback", "Redactor", "configure", "def
 
 
 def default_callback() -> Callback | None:
-    """A callback that writes to the tracer provider set for this process, or None where none is set.
+    """A callback that writes to the tracer provider and the meter provider set for this process, or None where neither is.
 
     `optimize` finds it by the entry point `textgrad_lg.callbacks`: who has set up OpenTelemetry sees its runs there.
     """
     from opentelemetry import trace
 
+    from textgrad_lg_tracing.metrics import set_provider
+
     provider = trace.get_tracer_provider()
-    if isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider):
+    if isinstance(provider, trace.ProxyTracerProvider | trace.NoOpTracerProvider) and set_provider() is None:
         return None
     return OTelCallback()

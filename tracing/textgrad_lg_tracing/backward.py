@@ -28,7 +28,9 @@ MAX_IDS = 32
 _TRACE_ID_DIGITS, _SPAN_ID_DIGITS = 32, 16
 
 
-def backward(root: Draft, event: BackwardFinished, forward: Forward | None, content: Content, *, nodes: bool) -> None:
+def backward(
+    root: Draft, event: BackwardFinished, forward: Forward | None, content: Content, *, nodes: bool
+) -> dict[str, Draft]:
     """Put a reverse pass under `root`: `backward`, under it one span for each Span differentiated, with its model calls.
 
     Args:
@@ -37,6 +39,9 @@ def backward(root: Draft, event: BackwardFinished, forward: Forward | None, cont
         forward: The rollout it went back over; None where that was not run here but imported.
         content: What of the content may be shown.
         nodes: Whether the single Spans are shown.
+
+    Returns:
+        What shows the criticism of each Span, by its id; "" stands for the whole pass.
     """
     trace, gradients = event.trace, event.gradients
     top = root.add(Draft("backward", event.started, max(event.started, event.ended)))
@@ -49,6 +54,7 @@ def backward(root: Draft, event: BackwardFinished, forward: Forward | None, cont
     }
     outer = outermost(trace)
     top.differentiates = forward.draft if forward else _imported(trace, outer.id if outer else "")
+    drawn = {"": top}
     by_span: dict[str, tuple[list[Gradient], list[GradientCall]]] = {}
     for gradient in gradients:
         by_span.setdefault(gradient.span, ([], []))[0].append(gradient)
@@ -67,6 +73,8 @@ def backward(root: Draft, event: BackwardFinished, forward: Forward | None, cont
         now = max(now, end)
         draft = top.add(Draft(f"backward {label(span, name)}", start, end))
         draft.attributes = partial(_differentiated, trace, span, found, gradients.items, content)
+        draft.events = [(at.GRADIENT_EVENT, _event(gradient, content)) for gradient in found[:MAX_IDS]]
+        drawn[name] = draft
         draft.error = next((call.error for call in calls if call.error is not None), None)
         if forward is None:
             draft.differentiates = _imported(trace, name)
@@ -79,6 +87,7 @@ def backward(root: Draft, event: BackwardFinished, forward: Forward | None, cont
             start, end = offset + call.start, offset + call.end
             draft.add(Draft(f"chat {call.model}", start, end, about, Kind.LLM, remote=True, error=call.error))
     top.cover()
+    return drawn
 
 
 def _differentiated(
@@ -99,6 +108,16 @@ def _differentiated(
 
 def _call(call: GradientCall, *, cached: bool) -> dict[str, AttributeValue]:
     return {at.PHASE: "backward", at.CACHED: cached, **llm("", call.model, call.input_tokens, call.output_tokens)}
+
+
+def _event(gradient: Gradient, content: Content) -> dict[str, AttributeValue]:
+    found: dict[str, AttributeValue] = {at.GRADIENT_ID: gradient.id, at.GRADIENT_VARIABLE: gradient.variable}
+    found[at.GRADIENT_WEIGHT] = float(gradient.weight)
+    if gradient.site is not None:
+        found[at.PARAMETER] = str(gradient.site)
+    if gradient.score is not None:
+        found[at.SCORE] = float(gradient.score)
+    return {**content.fields({at.GRADIENT_TEXT: gradient.text}), **found}
 
 
 def _shown(gradient: Gradient) -> JSON:

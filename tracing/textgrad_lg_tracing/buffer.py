@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from textgrad_lg import events
+from textgrad_lg.types import Phase
 from textgrad_lg_tracing import attributes as at
 from textgrad_lg_tracing.steps import Edit, Group, key
 
@@ -38,6 +39,9 @@ class StepBuffer:
         groups: Rollouts that are one span each, by phase and candidate.
         roots: The roots of those traces of the step that are written.
         examples: The id of the Example by that of the Trace.
+        calls: The proposers' model calls.
+        changed: Whether a Parameter has changed in it.
+        unsampled: How many Examples were left out by the sampling.
     """
 
     started: float
@@ -46,6 +50,9 @@ class StepBuffer:
     groups: dict[tuple[str, str], Group] = field(default_factory=dict["tuple[str, str]", Group])
     roots: list[SpanContext] = field(default_factory=list["SpanContext"])
     examples: dict[str, str] = field(default_factory=dict[str, str])
+    calls: list[events.MadeCall] = field(default_factory=list[events.MadeCall])
+    changed: bool = False
+    unsampled: int = 0
 
     def note(self, event: events.Event) -> None:
         """Take note of what was proposed and decided, and of a reverse pass."""
@@ -60,6 +67,11 @@ class StepBuffer:
                     self._edit(update, event.time).gates.append(event)
             case events.Committed():
                 self._edit(event.update, event.time).committed = event
+                self.changed = True
+            case events.StepFinished():
+                self.changed = self.changed or event.accepted
+            case events.ModelsCalled():
+                self.calls += [call for call in event.calls if call.phase is Phase.PROPOSAL]
             case _:
                 pass
 

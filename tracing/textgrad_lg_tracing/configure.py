@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from textgrad_lg.errors import TextgradError
 from textgrad_lg_tracing import attributes as at
@@ -51,60 +52,67 @@ class Configured:
 
 
 def configure(
-    otlp: str | Path,
+    endpoint: str | Path,
     *,
     content: bool = False,
     redactor: Redactor | None = None,
     detail: Detail | str = Detail.NODES,
     limit: int = 16_000,
+    sample: float = 1.0,
 ) -> Configured:
     """Send spans to a file or to an OTLP endpoint.
 
     Args:
-        otlp: The path of a `.jsonl` file, to which OTLP JSON is appended line by line; or the URL of a collector or
+        endpoint: The path of a `.jsonl` file, to which OTLP JSON is appended line by line; or the URL of a collector or
             backend, to which OTLP protobuf is posted. `/v1/traces` is added to a URL that does not end with it.
-            Headers, such as a token, are read from `OTEL_EXPORTER_OTLP_HEADERS`.
+            Headers, such as a token, are read from `OTEL_EXPORTER_OTLP_HEADERS`. A user and password in the URL are sent as
+            a header, and are no part of the address that the exporter may log.
         content: See `OTelCallback`.
         redactor: See `OTelCallback`.
         detail: See `OTelCallback`.
         limit: See `OTelCallback`.
+        sample: See `OTelCallback`.
 
     Raises:
-        TextgradError: `otlp` is neither, or the extra `otlp` is not installed.
+        TextgradError: `endpoint` is neither, or the extra `otlp` is not installed.
         OSError: The file cannot be written.
     """
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
-    exporter = _exporter(otlp)
+    exporter = _exporter(endpoint)
     provider = TracerProvider(resource=Resource.create({at.SERVICE_NAME: "textgrad_lg"}))
     provider.add_span_processor(BatchSpanProcessor(exporter))
-    callback = OTelCallback(provider, content=content, redactor=redactor, detail=detail, limit=limit)
+    callback = OTelCallback(provider, content=content, redactor=redactor, detail=detail, limit=limit, sample=sample)
     return Configured(callback, provider)
 
 
-def _exporter(otlp: str | Path) -> SpanExporter:
-    text = str(otlp)
+def _exporter(endpoint: str | Path) -> SpanExporter:
+    text = str(endpoint)
     try:
-        if isinstance(otlp, str) and text.startswith(("http://", "https://")):
+        if isinstance(endpoint, str) and text.startswith(("http://", "https://")):
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
 
-            return OTLPSpanExporter(endpoint=_endpoint(text))
+            address, headers = _address(text)
+            return OTLPSpanExporter(endpoint=address, headers=headers)
         if text.endswith(".jsonl"):
             from opentelemetry.exporter.otlp.json.file import FileSpanExporter
 
-            Path(otlp).parent.mkdir(parents=True, exist_ok=True)
-            return FileSpanExporter(otlp)
+            Path(endpoint).parent.mkdir(parents=True, exist_ok=True)
+            return FileSpanExporter(endpoint)
     except ImportError as error:
         raise TextgradError(
             'OTLP needs an exporter that is not installed; install it with: pip install "textgrad-lg[otlp]"'
         ) from error
     # Not quoted: what was given may be a URL without its scheme, with a token in it.
-    raise TextgradError("otlp must be a URL (http://localhost:4318) or the path of a .jsonl file, and is neither")
+    raise TextgradError("endpoint must be a URL (http://localhost:4318) or the path of a .jsonl file, and is neither")
 
 
-def _endpoint(url: str) -> str:
+def _address(url: str) -> tuple[str, dict[str, str] | None]:
+    """The address of the traces, and the headers that go there; None for those of the environment alone."""
     parts = urlsplit(url)
     path = parts.path.rstrip("/")
-    return urlunsplit(parts._replace(path=path if path.endswith(_TRACES) else path + _TRACES))
+    user, _, host = parts.netloc.rpartition("@")
+    address = urlunsplit(parts._replace(netloc=host, path=path if path.endswith(_TRACES) else path + _TRACES))
+    return address, {"authorization": "Basic " + b64encode(unquote(user).encode()).decode()} if user else None

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, cast
 
 from textgrad_lg import errors
 from textgrad_lg_tracing import attributes as at
+from textgrad_lg_tracing.secrets import MASK, mask, named
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -33,7 +34,7 @@ _WITHHELD = "[withheld: the redactor failed]"
 
 @dataclass(frozen=True, slots=True)
 class Content:
-    """Decides what of the content a span may carry.
+    """Decides what of the content a span may carry. What looks like a credential is masked whatever the redactor does.
 
     Attributes:
         enabled: Off by default: prompts, gradients and state quote the graph's users.
@@ -76,12 +77,17 @@ class Content:
         return {at.EXCEPTION_TYPE: name, **shown}, str(shown.get(at.EXCEPTION_MESSAGE, name))
 
     def _redacted(self, place: str, value: JSON) -> JSON:
-        if self.redactor is None:
-            return value
         if isinstance(value, dict):
-            return {key: self._redacted(f"{place}.{key}", item) for key, item in value.items()}
+            return {
+                mask(key): MASK if isinstance(item, str) and named(key) else self._redacted(f"{place}.{key}", item)
+                for key, item in value.items()
+            }
         if isinstance(value, list):
             return [self._redacted(f"{place}.{index}", item) for index, item in enumerate(value)]
+        if isinstance(value, str):
+            value = mask(value)
+        if self.redactor is None:
+            return value
         try:
             shown = self.redactor(place, value)
         except Exception as error:  # noqa: BLE001  what the redactor did not pass must not be shown, and the run goes on

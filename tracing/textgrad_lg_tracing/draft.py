@@ -82,7 +82,7 @@ class Draft:
             waiting.extend(reversed(draft.children))
 
 
-def write(tracer: Tracer, root: Draft, common: Attributes, content: Content, cap: int = MAX_SPANS) -> list[Span]:
+def write(tracer: Tracer, root: Draft, common: Attributes, content: Content, cap: int = MAX_SPANS) -> dict[Draft, Span]:
     """Write the tree as one trace of its own.
 
     Args:
@@ -93,7 +93,7 @@ def write(tracer: Tracer, root: Draft, common: Attributes, content: Content, cap
         cap: How many spans to write. Those nearest to the root are kept; the root says how many were not.
 
     Returns:
-        The spans, the root first. They have ended.
+        The span of each Draft that was written, the root first. They have ended.
     """
     kept, dropped = _kept(root, cap)
     written: dict[Draft, Span] = {}
@@ -130,7 +130,7 @@ def write(tracer: Tracer, root: Draft, common: Attributes, content: Content, cap
         written[draft] = span
     for draft, span in reversed(written.items()):
         span.end(_nanoseconds(max(draft.start, draft.end)))
-    return list(written.values())
+    return written
 
 
 def _kept(root: Draft, cap: int) -> tuple[set[Draft], int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,11 +19,14 @@ from textgrad_lg_tracing.backward import backward
 from textgrad_lg_tracing.buffer import Case, RunBuffer, StepBuffer
 from textgrad_lg_tracing.content import Content, Redactor
 from textgrad_lg_tracing.draft import Draft, write
+from textgrad_lg_tracing.metrics import Metrics, set_provider
+from textgrad_lg_tracing.proposals import proposing, reductions
 from textgrad_lg_tracing.rollouts import Forward, rollout, times
 from textgrad_lg_tracing.steps import edit
 from textgrad_lg_tracing.worker import Worker
 
 if TYPE_CHECKING:
+    from opentelemetry.metrics import MeterProvider
     from opentelemetry.trace import SpanContext, TracerProvider
     from opentelemetry.util.types import AttributeValue
 
@@ -31,6 +35,8 @@ _log = logging.getLogger("textgrad_lg_tracing")
 _APART = {Phase.VALIDATION: "validate", Phase.TEST: "test"}
 _SPANS_IN_QUEUE = 1_000
 """How many spans are handed on before they are flushed: a step ends with many at once, and an SDK queue holds 2,048."""
+_REMEMBERED = 10_000
+"""For how many Spans it is remembered which span shows their criticism."""
 
 
 class Detail(StrEnum):
@@ -53,7 +59,7 @@ class OTelCallback:
     """Writes a run as OpenTelemetry spans: a callback for `optimize(..., callbacks=[...])`.
 
     One trace for each Example of a step: `textgrad example` > `forward`, `loss {evaluator}`, `backward`. One for each
-    step: `textgrad step {n}` > `update {site}`, `validate`. One for the run: `textgrad run`. All carry the run's id as
+    step: `textgrad step {n}` > `reduce {site}`, `propose`, `update {site}`, `validate`. One for the run: `textgrad run`. All carry the run's id as
     `session.id`.
 
     The spans are written by a thread of their own, so that an exporter that raises or blocks does neither to the run.
@@ -66,6 +72,14 @@ class OTelCallback:
         detail: How much of a rollout is shown.
         limit: The longest text or JSON that one attribute may hold, in characters.
         patience: How long the end of a run waits for its spans to be written, in seconds.
+        sample: The share of a step's Examples, from 0 to 1, that get a trace. Which ones depends on the run's id, the step
+            and the Example alone. A step in which a Parameter changed keeps all of its minibatch. The traces of steps and
+            runs are always written, and say how many Examples were left out.
+        meter_provider: Where the metrics go; None for the one that is set for the process when the first event comes. If
+            there is none, there are no metrics.
+
+    Raises:
+        ValueError: `detail` is unknown, or `sample` is not from 0 to 1.
     """
 
     def __init__(
@@ -77,11 +91,19 @@ class OTelCallback:
         detail: Detail | str = Detail.NODES,
         limit: int = 16_000,
         patience: float = 5.0,
+        sample: float = 1.0,
+        meter_provider: MeterProvider | None = None,
     ) -> None:
+        if not 0.0 <= sample <= 1.0:
+            raise ValueError(f"sample is a share from 0 to 1, not {sample!r}")
         self._provider = provider
         self._content = Content(content, redactor, limit)
         self._detail = Detail(detail)
         self._patience = patience
+        self._sample = sample
+        self._metrics = None if meter_provider is None else Metrics(meter_provider)
+        self._begun = False
+        self._written: dict[tuple[str, str], SpanContext] = {}
         self._runs: dict[str, RunBuffer] = {}
         self._unflushed = 0
         self._warned = False
@@ -98,9 +120,19 @@ class OTelCallback:
         self(_Closed(run="", time=0.0))
         self._worker.wait(self._patience)
 
+    def backward_span(self, trace: str, span: str) -> SpanContext | None:
+        """The span that shows how a Span was criticised, or else the one of the whole reverse pass; None if none is written.
+
+        It is written when the step has ended. The latest 10,000 are remembered.
+
+        Args:
+            trace: The id of the Trace.
+            span: The id of the Span in it.
+        """
+        return self._written.get((trace, span)) or self._written.get((trace, ""))
+
     def _handle(self, event: events.Event) -> None:
-        if self._provider is None:
-            self._provider = api.get_tracer_provider()
+        self._measure(event)
         if isinstance(event, _Closed):
             for name in list(self._runs):
                 self._end_run(name, "RuntimeError: the run did not end")
@@ -123,6 +155,18 @@ class OTelCallback:
             case _:
                 pass
 
+    def _measure(self, event: events.Event) -> None:
+        if not self._begun:
+            self._begun = True
+            self._provider = self._provider or api.get_tracer_provider()
+            if self._metrics is None and (meters := set_provider()) is not None:
+                self._metrics = Metrics(meters)
+        try:
+            if self._metrics is not None:
+                self._metrics.record(event)
+        except Exception as error:  # noqa: BLE001  the spans are written all the same
+            self._failed(error)
+
     def _scored(self, run: RunBuffer, step: StepBuffer, event: events.ExampleScored) -> None:
         apart = _APART.get(event.phase)
         if apart is None:
@@ -130,7 +174,7 @@ class OTelCallback:
             before = run.steps.get(0)
             earlier = before.take(event.trace) if event.cached and event.trace and before else None
             step.differentiable(earlier or event)
-        elif self._detail is Detail.FULL:
+        elif self._detail is Detail.FULL and self._sampled(run, event.step, event.example):
             # No reverse pass is coming for it, so its Trace need not be kept until the step ends.
             self._write_case(run, step, event.step, event.example, Case([event]))
         else:
@@ -139,7 +183,8 @@ class OTelCallback:
     def _end_step(self, run: RunBuffer, number: int, end: float, about: Mapping[str, AttributeValue]) -> None:
         step = run.steps.pop(number)
         root = self._step_root(f"textgrad step {number}", run, step, number, end)
-        root.attributes = lambda: {**about, at.EXAMPLE_COUNT: len(root.links)}
+        left_out = {at.UNSAMPLED: step.unsampled} if step.unsampled else {}
+        root.attributes = lambda: {**about, **left_out, at.EXAMPLE_COUNT: len(root.links) + step.unsampled}
         self._write(root, {**run.common, at.STEP: number})
 
     def _end_run(self, name: str, error: str | None, summary: str | None = None) -> None:
@@ -155,11 +200,17 @@ class OTelCallback:
         self._write(root, run.common)
 
     def _step_root(self, name: str, run: RunBuffer, step: StepBuffer, number: int, end: float) -> Draft:
-        gradients: dict[str, str] = {}
+        passes = [found for case in step.cases.values() for found in case.passes]
         for example, case in step.cases.items():
-            self._write_case(run, step, number, example, case)
-            gradients |= {gradient.id: gradient.text for found in case.passes for gradient in found.gradients}
+            if step.changed or self._sampled(run, number, example):
+                self._write_case(run, step, number, example, case)
+            else:
+                step.unsampled += 1
+        gradients = {gradient.id: gradient.text for found in passes for gradient in found.gradients}
         root = Draft(name, step.started, end, links=step.roots)
+        for draft in (*reductions(passes, self._content), proposing(step.calls)):
+            if draft is not None:
+                root.add(draft)
         for found in step.edits.values():
             root.add(edit(found, gradients, self._content))
         for group in step.groups.values():
@@ -183,13 +234,22 @@ class OTelCallback:
                 trace = labelled.get(name, event.trace)
                 forwards[name] = rollout(root, replace(event, trace=trace), self._content, nodes=nodes)
                 root.error = root.error or forwards[name].draft.error
+        drawn: dict[tuple[str, str], Draft] = {}
         for found in case.passes:
-            backward(root, found, forwards.get(found.trace.id), self._content, nodes=nodes)
+            shown = backward(root, found, forwards.get(found.trace.id), self._content, nodes=nodes)
+            drawn |= {(found.trace.id, span): draft for span, draft in shown.items()}
         root.cover()
         source = "live" if case.rollouts else "imported"
-        context = self._write(root, {**run.common, at.STEP: number, at.EXAMPLE: example, at.SOURCE: source})
-        if context is not None:
-            step.roots.append(context)
+        written = self._write(root, {**run.common, at.STEP: number, at.EXAMPLE: example, at.SOURCE: source})
+        if root in written:
+            step.roots.append(written[root])
+        self._written |= {place: written[draft] for place, draft in drawn.items() if draft in written}
+        while len(self._written) > _REMEMBERED:
+            del self._written[next(iter(self._written))]
+
+    def _sampled(self, run: RunBuffer, number: int, example: str) -> bool:
+        digest = hashlib.sha256(f"{run.common[at.RUN]}\0{number}\0{example}".encode()).digest()
+        return int.from_bytes(digest[:8]) < self._sample * 2**64
 
     def _rolled_back(self, event: events.RolledBack) -> None:
         root = Draft("textgrad rollback", event.time, event.time)
@@ -197,11 +257,14 @@ class OTelCallback:
         root.attributes = partial(dict, {at.LABEL: event.label, at.PARAMETERS: names})
         for name, version in event.versions.items():
             child = root.add(Draft(f"rollback {name}", event.time, event.time))
-            child.attributes = partial(dict, {at.PARAMETER: name, at.VERSION: str(version), at.LABEL: event.label})
+            # None: the label was taken off, and the graph's own text is in force.
+            versions = {at.VERSION_BEFORE: event.before.get(name), at.VERSION: version}
+            known = {key: str(number) for key, number in versions.items() if number is not None}
+            child.attributes = partial(dict, {at.PARAMETER: name, at.LABEL: event.label, **known})
         self._write(root, {at.RUN: event.run})
 
-    def _write(self, root: Draft, common: Mapping[str, AttributeValue]) -> SpanContext | None:
-        """Write one trace; returns its root's context, or None where no one is listening or it failed."""
+    def _write(self, root: Draft, common: Mapping[str, AttributeValue]) -> dict[Draft, SpanContext]:
+        """Write one trace; returns the contexts of its spans: none where no one is listening, or it failed."""
         try:
             tracer = api.get_tracer("textgrad_lg_tracing", tracer_provider=self._provider)
             spans = write(tracer, root, {at.PHASE: "optimize", at.SOURCE: "live", **common}, self._content)
@@ -212,9 +275,12 @@ class OTelCallback:
                 flush()
         except Exception as error:  # noqa: BLE001  one trace is lost, the next is written
             self._failed(error)
-            return None
-        context = spans[0].get_span_context()
-        return context if context.is_valid else None
+            return {}
+        contexts = {draft: span.get_span_context() for draft, span in spans.items()}
+        # What a sampler left out is nowhere, and a link to it would lead there.
+        return {
+            draft: context for draft, context in contexts.items() if context.is_valid and context.trace_flags.sampled
+        }
 
     def _failed(self, error: Exception) -> None:
         # Only the type: the text of a network error may hold the endpoint and its token.

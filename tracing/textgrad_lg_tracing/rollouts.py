@@ -131,7 +131,7 @@ def _forward(
         found[at.GRAPH_NODE] = "/".join(span.path)
     if len(span.path) > 1:
         found[at.GRAPH_NODE_PARENT] = "/".join(span.path[:-1])
-    places = {at.TASK: known.get("task"), at.LANGGRAPH_STEP: known.get("step")}
+    places = {at.TASK: known.get("task"), at.LANGGRAPH_STEP: known.get("step"), at.RUN_ID: known.get("run_id")}
     found |= {key: value for key, value in places.items() if isinstance(value, str | int)}
     if known.get("replayed"):
         found[at.CACHED] = True

@@ -100,10 +100,11 @@ def edit(found: Edit, gradients: Mapping[str, str], content: Content) -> Draft:
     draft.attributes = partial(_edit, found, gradients, content)
     start = found.start
     for gated in found.gates:
-        draft.add(Draft(f"gate {gated.gate}", start, gated.time, partial(_gate, gated, content)))
+        draft.add(Draft(f"gate {gated.gate}", start, gated.time, partial(_gate, gated, found.update, content)))
         start = gated.time
     if found.committed is not None:
-        draft.end = max(draft.end, found.committed.time)
+        about = partial(_commit, found.committed)
+        draft.add(Draft(f"commit {found.committed.name}", start, max(start, found.committed.time), about))
     draft.cover()
     return draft
 
@@ -119,24 +120,55 @@ def _edit(found: Edit, gradients: Mapping[str, str], content: Content) -> dict[s
         at.GRADIENT_COUNT: len(update.gradients),
         at.GRADIENT_IDS: update.gradients[:MAX_IDS],
         at.GEN_AI_PROMPT: str(update.site),
+        at.DECISION: _decision(found),
     }
-    for gated in found.gates:
-        about |= _gate(gated, content)
+    if update.traces:
+        about[at.GRADIENT_TRACES] = update.traces[:MAX_IDS]
+    if found.gates:
+        about |= _gate(found.gates[-1], update, content)
     if found.committed is not None:
-        version = str(found.committed.version)
-        about |= {at.VERSION: version, at.LABEL: found.committed.label, at.GEN_AI_PROMPT: found.committed.name}
-        about |= {at.GEN_AI_PROMPT_VERSION: version, at.PROMPT_TEMPLATE_VERSION: version}
+        about |= _commit(found.committed)
     asked: list[JSON] = [gradients[name] for name in update.gradients if name in gradients]
     old: JSON = {**_template(update.old), "gradients": asked}
     return {**content.fields({at.INPUT: old, at.OUTPUT: {**_template(update.new), "why": update.why}}), **about}
 
 
-def _gate(gated: Gated, content: Content) -> dict[str, AttributeValue]:
+def _decision(found: Edit) -> str:
+    if found.committed is not None:
+        return "committed"
+    if not found.gates:
+        return "untested"
+    last = found.gates[-1]
+    # An Update that passed the minibatch, and no other gate, was overtaken by a better one or by the end of the run.
+    return "rejected" if not last.accepted else "accepted" if last.gate == "validation" else "undecided"
+
+
+def _commit(committed: Committed) -> dict[str, AttributeValue]:
+    version = str(committed.version)
+    found: dict[str, AttributeValue] = {
+        at.PHASE: "optimize",
+        at.PARAMETER: str(committed.update.site),
+        at.HASH_BEFORE: committed.update.old.hash,
+        at.HASH_AFTER: committed.update.new.hash,
+        at.VERSION: version,
+        at.LABEL: committed.label,
+        at.GEN_AI_PROMPT: committed.name,
+        at.GEN_AI_PROMPT_VERSION: version,
+        at.PROMPT_TEMPLATE_VERSION: version,
+    }
+    return found if committed.before is None else {**found, at.VERSION_BEFORE: str(committed.before)}
+
+
+def _gate(gated: Gated, update: Update, content: Content) -> dict[str, AttributeValue]:
     found: dict[str, AttributeValue] = {at.PHASE: "optimize", at.GATE: gated.gate, at.ACCEPTED: gated.accepted}
     found[at.GATE_N] = gated.n
-    for name, value in ((at.GATE_BEFORE, gated.before), (at.GATE_AFTER, gated.after), (at.GATE_P, gated.p_value)):
+    means = ((at.GATE_BEFORE, gated.before), (at.GATE_AFTER, gated.after))
+    for name, value in (*means, (at.GATE_P, gated.p_value), (at.GATE_ALPHA, gated.alpha)):
         if value is not None:
             found[name] = float(value)
+    others = tuple(str(other.site) for other in (gated.update, *gated.together) if key(other) != key(update))
+    if others:
+        found[at.TOGETHER] = others
     if not gated.accepted:
         # The reason in words may quote the text that was refused; without content, the gate's name stands for it.
         found |= {at.REJECT_REASON: gated.gate, **content.fields({at.REJECT_REASON: gated.reason})}

@@ -322,7 +322,7 @@ class _Reader:
     def _sent(self, name: str) -> list[dict[str, JSON]]:
         """The messages of a call, with the Sites of those that are Parameters."""
         messages = self._messages(name, at.GEN_AI_INPUT)
-        listed = self._source[name].attributes.get(at.PARAMETERS)
+        listed = parsed(self._source[name].attributes.get(at.PARAMETERS))
         sites = [Site.parse(str(text)) for text in listed] if isinstance(listed, list) else []
         for role in ("system", "human"):
             own = [site for site in sites if site.in_message and site.role == role]
