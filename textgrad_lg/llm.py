@@ -24,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 from typing_extensions import override
 
 from textgrad_lg.errors import ModelError, TextgradError, UnusableReply
+from textgrad_lg.transport import with_fast
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -179,7 +180,7 @@ def resolve_model(model: str | BaseChatModel | None) -> BaseChatModel | None:
     from langchain.chat_models import init_chat_model
 
     try:
-        return init_chat_model(model)
+        made = init_chat_model(model)
     except ImportError as error:
         raise ModelError(
             f"the model {model!r} needs a package that is not installed: {_clean(str(error))}. Install it, or pass a "
@@ -190,6 +191,7 @@ def resolve_model(model: str | BaseChatModel | None) -> BaseChatModel | None:
             f"no chat model could be made of {model!r}: {_in_words(error)}. A name looks like 'openai:gpt-4o-mini' and "
             "takes its key from the environment; a chat model object is taken as it is."
         ) from error
+    return with_fast(made)
 
 
 def model_name(model: BaseChatModel) -> tuple[str, str]:

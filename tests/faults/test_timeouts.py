@@ -17,7 +17,7 @@ from textgrad_lg.errors import DataError
 from textgrad_lg.events import ExampleScored
 from textgrad_lg.overlay import overlay
 from textgrad_lg.overlay.limits import Limits, Places
-from textgrad_lg.run.budget import Ledger
+from textgrad_lg.run.ledger import Ledger
 from textgrad_lg.run.metering import Metering
 from textgrad_lg.run.patience import Patience
 from textgrad_lg.run.prices import Prices
