@@ -322,11 +322,22 @@ def _unreadable(error: Exception) -> str:
     return _clean(str(error)) if isinstance(error, OutputParserException | json.JSONDecodeError) else ""
 
 
+def _misread(error: Exception) -> bool:
+    """Whether a provider's client could not read the reply. What anything else raises of this kind is a fault in code."""
+    trace = error.__traceback__ if isinstance(error, _MISREAD) else None
+    while trace is not None:
+        package = str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0]
+        if package.startswith("langchain_") and package != "langchain_core":
+            return True
+        trace = trace.tb_next
+    return False
+
+
 def _passing(error: Exception) -> bool:
     """Whether the same request may succeed later."""
-    if isinstance(error, _MISREAD):
-        return True  # LangChain may have noted on it that the status was 200
     status = _status(error)
+    if _misread(error):
+        return True
     if status is not None:
         return status in {_REQUEST_TIMEOUT, _TOO_MANY_REQUESTS} or status >= _SERVER_ERRORS
     if isinstance(error, ProviderError):
@@ -375,7 +386,7 @@ def _cure(error: Exception) -> str:
     status = _status(error)
     if status in {401, 403}:
         return "Check the key and the rights of the account."
-    if isinstance(error, _MISREAD):
+    if _misread(error):
         return "The model's client could not read the reply: see whether the server speaks the client's language."
     if _passing(error):
         return "Try again later, or lower the concurrency."

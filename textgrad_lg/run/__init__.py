@@ -23,7 +23,7 @@ else:
     __getattr__, __dir__ = lazy(
         __name__,
         {
-            "budget": "Budget Spend",
+            "budget": "Budget",
             "deploy": "from_registry",
             "diagnosis": "Diagnosis DiagnosisPlan",
             "follow": "Attachment Follower attach",
@@ -31,6 +31,7 @@ else:
             "prices": "Price",
             "result": "OptimizeResult",
             "settings": "Settings",
+            "spend": "Spend",
             "stats": "Comparison",
         },
     )
