@@ -24,6 +24,7 @@ from pydantic import BaseModel, ValidationError
 from typing_extensions import override
 
 from textgrad_lg.errors import ModelError, TextgradError, UnusableReply
+from textgrad_lg.transport import with_fast
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Sequence
@@ -179,7 +180,7 @@ def resolve_model(model: str | BaseChatModel | None) -> BaseChatModel | None:
     from langchain.chat_models import init_chat_model
 
     try:
-        return init_chat_model(model)
+        made = init_chat_model(model)
     except ImportError as error:
         raise ModelError(
             f"the model {model!r} needs a package that is not installed: {_clean(str(error))}. Install it, or pass a "
@@ -190,6 +191,7 @@ def resolve_model(model: str | BaseChatModel | None) -> BaseChatModel | None:
             f"no chat model could be made of {model!r}: {_in_words(error)}. A name looks like 'openai:gpt-4o-mini' and "
             "takes its key from the environment; a chat model object is taken as it is."
         ) from error
+    return with_fast(made)
 
 
 def model_name(model: BaseChatModel) -> tuple[str, str]:
@@ -320,11 +322,22 @@ def _unreadable(error: Exception) -> str:
     return _clean(str(error)) if isinstance(error, OutputParserException | json.JSONDecodeError) else ""
 
 
+def _misread(error: Exception) -> bool:
+    """Whether a provider's client could not read the reply. What anything else raises of this kind is a fault in code."""
+    trace = error.__traceback__ if isinstance(error, _MISREAD) else None
+    while trace is not None:
+        package = str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0]
+        if package.startswith("langchain_") and package != "langchain_core":
+            return True
+        trace = trace.tb_next
+    return False
+
+
 def _passing(error: Exception) -> bool:
     """Whether the same request may succeed later."""
-    if isinstance(error, _MISREAD):
-        return True  # LangChain may have noted on it that the status was 200
     status = _status(error)
+    if _misread(error):
+        return True
     if status is not None:
         return status in {_REQUEST_TIMEOUT, _TOO_MANY_REQUESTS} or status >= _SERVER_ERRORS
     if isinstance(error, ProviderError):
@@ -373,7 +386,7 @@ def _cure(error: Exception) -> str:
     status = _status(error)
     if status in {401, 403}:
         return "Check the key and the rights of the account."
-    if isinstance(error, _MISREAD):
+    if _misread(error):
         return "The model's client could not read the reply: see whether the server speaks the client's language."
     if _passing(error):
         return "Try again later, or lower the concurrency."

@@ -7,6 +7,7 @@ somebody asks for it, either to carry the context along (`carry_context`) or to 
 
 from __future__ import annotations
 
+import asyncio
 import concurrent.futures.thread
 import threading
 from collections.abc import Callable, Generator
@@ -25,6 +26,12 @@ T = TypeVar("T")
 Call = Callable[[], Any]
 Watch = Callable[[Call], Call]
 """Given what is about to run in another thread; returns what to run there instead."""
+
+
+def running_loop() -> int | None:
+    """Stands for the event loop that runs in this thread; None where there is none."""
+    loop = asyncio._get_running_loop()  # noqa: SLF001  as `get_running_loop`, without an exception for None
+    return None if loop is None else id(loop)
 
 
 class carry_context:  # noqa: N801  used like a function, as `open` is

@@ -188,7 +188,7 @@ _DATA_URL = re.compile(r"data:[\w/+.;=-]{1,100};base64,")
 
 def _pooled(text: str) -> str:
     """The same JSON with its long texts listed first, each once, and numbers in their places."""
-    if f'"{_POOLED}"' in text:
+    if f'"{_POOLED}"' in text or not _has_long(text):
         return text
     data: JSON = json.loads(text)
     counts: dict[str, int] = {}
@@ -217,6 +217,20 @@ def _pooled(text: str) -> str:
         return {key: put(part) for key, part in item.items()} if isinstance(item, dict) else item
 
     return json.dumps({"texts": shared, "trace": put(data)}, ensure_ascii=False, separators=(",", ":"))
+
+
+def _has_long(text: str) -> bool:
+    """Whether there may be a long text in this JSON: so many characters without a quote, escaped ones apart.
+
+    A look every two thousand characters or so is enough; to parse all of it takes longer than to write it did.
+    """
+    text, at = text.replace('\\"', "  "), 0
+    while at + _LONG <= len(text):
+        quote = text.rfind('"', at, at + _LONG)
+        if quote < 0:
+            return True
+        at = quote + 1
+    return False
 
 
 def _head(text: str) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
@@ -139,6 +141,44 @@ class Withdrawable(Ticket, Protocol):
 
     def withdraw(self) -> None:
         """Give back what was reserved: the call was not made, or is counted otherwise. Does nothing once it is settled."""
+        ...
+
+
+@runtime_checkable
+class Lendable(Ticket, Protocol):
+    """The admission of a stream, which goes on only as its reader wants: nobody may wait for its end meanwhile."""
+
+    def lend(self) -> None:
+        """It is in its reader's hands."""
+        ...
+
+    def take_back(self) -> None:
+        """It is read on."""
+        ...
+
+
+class Asked(Protocol):
+    """The wish to have calls admitted. Its turn is kept from the first `take` on, until it has come or `leave` is called."""
+
+    def take(self) -> Sequence[Ticket] | Future[None]:
+        """The tickets; or a Future, where there may be room once others have ended: when it is done, call this again.
+
+        Raises:
+            BudgetExhausted: There is no room, and there will be none once others have ended.
+        """
+        ...
+
+    def leave(self) -> None:
+        """Nobody wants the calls to be made any longer, or they are admitted."""
+        ...
+
+
+@runtime_checkable
+class Waits(Meter, Protocol):
+    """A Meter that admits a call as soon as there is room for it, instead of refusing it beside the calls under way."""
+
+    def ask(self, calls: Sequence[ModelCall]) -> Asked:
+        """Ask for the admission of calls that leave together, all of them or none. Nothing is reserved by it."""
         ...
 
 

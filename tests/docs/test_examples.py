@@ -4,6 +4,7 @@ import doctest
 import importlib
 import pkgutil
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +32,9 @@ def blocks(page):
 def test_a_pages_examples_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "app"))
+    # Another page in this process may have used the application's model.
+    for application in ("my_app", "my_engine"):
+        monkeypatch.delitem(sys.modules, application, raising=False)
     names: dict[str, Any] = {"__name__": "example"}
     for number, source in enumerate(blocks(page), 1):
         code = compile(source, f"{page.name}, block {number}", "exec")

@@ -24,7 +24,7 @@ from textgrad_lg import Budget
 from textgrad_lg.errors import BudgetExhausted, ModelError
 from textgrad_lg.llm import Form, ask
 from textgrad_lg.overlay import overlay
-from textgrad_lg.run.budget import Ledger
+from textgrad_lg.run.ledger import Ledger
 from textgrad_lg.run.metering import Metering
 from textgrad_lg.run.prices import Prices
 from textgrad_lg.types import Phase

@@ -17,7 +17,7 @@ from textgrad_lg.errors import DataError
 from textgrad_lg.events import ExampleScored
 from textgrad_lg.overlay import overlay
 from textgrad_lg.overlay.limits import Limits, Places
-from textgrad_lg.run.budget import Ledger
+from textgrad_lg.run.ledger import Ledger
 from textgrad_lg.run.metering import Metering
 from textgrad_lg.run.patience import Patience
 from textgrad_lg.run.prices import Prices
@@ -53,6 +53,7 @@ def scored(events):
 def test_a_graph_that_hangs_scores_0_says_so_and_makes_no_call_afterwards():
     go_on, ended = threading.Event(), threading.Event()
     model, events = worlds.review_model(), []
+    others = threading.enumerate()
 
     def hang():
         try:
@@ -74,9 +75,10 @@ def test_a_graph_that_hangs_scores_0_says_so_and_makes_no_call_afterwards():
     assert result.spend.total.calls == len(model.requests)
     go_on.set()
     assert ended.wait(60)
-    for thread in threading.enumerate():
-        if thread.name.startswith("textgrad-lg-") and thread.name[-1].isdigit():
-            thread.join(60)
+    left = [each for each in threading.enumerate() if each not in others and each.name.startswith("textgrad-lg-")]
+    for thread in left:
+        thread.join(60)
+        assert not thread.is_alive()
     assert result.spend.total.calls == len(model.requests)
 
 

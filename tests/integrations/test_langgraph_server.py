@@ -51,7 +51,7 @@ from textgrad_lg.events import ExampleScored
 from textgrad_lg.overlay import Replacement
 from textgrad_lg.prompt import Template
 from textgrad_lg.record import record
-from textgrad_lg.run.budget import Ledger
+from textgrad_lg.run.ledger import Ledger
 from textgrad_lg.run.metering import Metering
 from textgrad_lg.run.prices import Prices
 from textgrad_lg.run.schedule import Schedule

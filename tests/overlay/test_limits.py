@@ -6,6 +6,7 @@ import asyncio
 import operator
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Annotated, Any, TypedDict
 
 import pytest
@@ -439,3 +440,40 @@ async def test_what_the_server_says_reaches_the_limit_by_graphs_own_calls(status
     assert [type(each) for each in found] == [RefusedError] * 4
     assert limits.of(names[0]).limit == limit
     assert [entry.at for entry in clock.put_off] == ([7.0] if limit == 2 else [])
+
+
+async def test_a_thread_that_holds_up_the_loop_does_not_wait_for_calls_of_the_loop():
+    # An async node that calls `batch` blocks its loop: what threads wait for must not need that loop.
+    places = Places(1)
+    own = places.ask()
+    assert own.loop is not None
+    waiting = places.ask()
+    assert not held(waiting)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(places.ask).result()
+        assert held(first)
+        # Another thread waits for the first one, and goes on when that was the last it could wait for.
+        second = threads.submit(places.ask).result()
+        assert not held(second)
+        first.leave()
+    assert held(second)
+    assert not held(waiting)
+    second.leave()
+    own.leave()
+    assert held(waiting)
+
+
+async def test_a_node_that_holds_up_its_loop_comes_to_an_end():
+    model = Counting()
+
+    async def slow():
+        return await model.ainvoke("Slow?")
+
+    async def blocking():
+        await asyncio.sleep(0)
+        return model.batch(["a", "b", "c"])
+
+    async with asyncio.timeout(TOGETHER):
+        with overlay({}, limits=Limits(1)):
+            _, replies = await asyncio.gather(slow(), blocking())
+    assert len(replies) == 3

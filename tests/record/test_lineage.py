@@ -16,7 +16,7 @@ from langgraph.graph import START, MessagesState
 from langgraph.types import Command, Overwrite, Send
 
 from textgrad_lg.record.channels import Channels
-from textgrad_lg.record.evidence import Facts, confirm
+from textgrad_lg.record.evidence import Facts, Texts, confirm
 from textgrad_lg.record.lineage import MANY, Lineage, Scope
 from textgrad_lg.record.routes import Route, sender
 from textgrad_lg.record.values import Converter
@@ -38,6 +38,10 @@ from .graphs import (
     says,
     span_of,
 )
+
+_QUOTED = st.lists(
+    st.sampled_from(["a", "Cat", "category", "the quick", "42", "\n", "long enough a line\n", "."]), max_size=5
+).map(" ".join)
 
 
 def recorded(graph, inputs, **options) -> Any:
@@ -580,6 +584,15 @@ class TestEvidence:
             assert confirm(Facts(word), Facts([message])) is None
         assert confirm(Facts("the words."), Facts([message])) == "text"
         assert confirm(Facts([["user", "hello there"]]), Facts("the user")) is None
+
+    @given(st.lists(_QUOTED, max_size=4), st.lists(_QUOTED, max_size=4), st.booleans())
+    def test_what_is_asked_often_is_answered_the_same(self, source: list[str], target: list[str], both: bool):
+        once = confirm(Facts(list(source)), Facts(list(target)), both=both)
+        texts = Texts()
+        asked, quoting = Facts(list(target), texts), Facts(list(source), texts)
+        for each in (asked, quoting):
+            each.quotes(Facts([f"nothing of the kind {at}" for at in range(40)]))
+        assert confirm(quoting, asked, both=both) == once
 
     @given(st.text(min_size=3).filter(lambda text: text.strip()), st.text(), st.text())
     def test_a_text_is_found_in_what_quotes_it(self, text, before, after):

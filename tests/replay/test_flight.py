@@ -63,7 +63,7 @@ async def asked(model, flights, *, example="e", text="Why?", replay=None, times=
         return [(await model.ainvoke(text, **options)).text for _ in range(times)]
 
 
-async def together(model, *calls):
+async def together(model, *calls) -> list[Any]:
     """Make the calls, let the model answer when all of them have asked, and give what they were answered."""
     async with asyncio.timeout(TOGETHER):
         tasks = [asyncio.create_task(call) for call in calls]

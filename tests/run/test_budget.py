@@ -15,7 +15,8 @@ from inline_snapshot import snapshot
 from pydantic import TypeAdapter
 
 from textgrad_lg.errors import BudgetError, BudgetExhausted, UnknownPrice
-from textgrad_lg.run.budget import Budget, Ledger, check_price
+from textgrad_lg.run.budget import Budget
+from textgrad_lg.run.ledger import Ledger, check_price
 from textgrad_lg.run.prices import Price, Prices
 from textgrad_lg.run.spend import Costs, Spend
 from textgrad_lg.types import ModelCall, Phase, Usage

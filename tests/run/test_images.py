@@ -170,6 +170,18 @@ def test_a_long_text_that_stands_in_several_places_is_kept_once_and_looks_the_sa
     assert Trace.from_json(own.to_json()) == own
 
 
+@pytest.mark.parametrize(("size", "times"), [(2_048, 1), (2_047, 2)])
+@pytest.mark.parametrize("text", ['"', "\\", '\\"', "x", "\n", "ü", '" \\'])
+def test_a_text_is_long_by_what_it_says_and_not_by_how_it_is_written(text, size, times):
+    _, trace = recorded("standard")
+    begin = f"this is {size} "
+    long = (begin + text * size)[:size]
+    more = [f"number {at}, which is said to make it a large trace" for at in range(1_000)]
+    own = Trace("1", "t", variables=(type(trace.variables[0])("v", [*more, long, long], "r"),))
+    assert own.to_json().count(begin) == times
+    assert Trace.from_json(own.to_json()) == own
+
+
 @pytest.mark.parametrize(
     "bad", ['{"texts": 3}', '{"texts":["a"],"trace":{"$text":4,"before":""}}', '{"texts":["a"]', '{"texts":[]}']
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
+from typing import Any
 
 import pytest
 
@@ -87,3 +88,22 @@ def test_looking_a_price_up_starts_nothing_in_the_background():
     before = threading.enumerate()
     Prices().of("openai", "gpt-5")
     assert threading.enumerate() == before
+
+
+def test_a_model_that_is_not_listed_is_looked_up_once(monkeypatch: pytest.MonkeyPatch):
+    import genai_prices
+
+    asked: list[str] = []
+    calc_price = genai_prices.calc_price
+
+    def counting(usage: Any, model: str, **options: Any) -> Any:
+        asked.append(model)
+        return calc_price(usage, model, **options)
+
+    monkeypatch.setattr(genai_prices, "calc_price", counting)
+    prices = Prices()
+    assert [prices.cost("openai", "SmolLM2-135M-Instruct", tokens, 1) for tokens in (1, 10, 300_000)] == [None] * 3
+    assert asked == ["SmolLM2-135M-Instruct"]
+    # Of one with tiers the length decides, so each call is looked up.
+    assert prices.cost("google", "gemini-2.5-pro", 1, 0) != prices.cost("google", "gemini-2.5-pro", 300_000, 0)
+    assert len(asked) == 4

@@ -17,8 +17,9 @@ from textgrad_lg.errors import BudgetExhausted, BudgetTooSmall
 from textgrad_lg.evals import Splits
 from textgrad_lg.example import Example
 from textgrad_lg.optim import Proposals
-from textgrad_lg.run.budget import Budget, Ledger
+from textgrad_lg.run.budget import Budget
 from textgrad_lg.run.journal import Journal
+from textgrad_lg.run.ledger import Ledger
 from textgrad_lg.run.metering import Metering
 from textgrad_lg.run.prices import Price, Prices
 from textgrad_lg.run.reserve import LEAST, Reserve, Sizes

@@ -17,10 +17,13 @@ from typing import Any, Protocol, cast, runtime_checkable
 
 from langchain_core.language_models import BaseChatModel
 
-from textgrad_lg.types import Meter, ModelCall, Ticket, Withdrawable
+from textgrad_lg.types import Lendable, Meter, ModelCall, Ticket, Withdrawable
 
-_NEVER_LEFT = {"ConnectError", "ConnectTimeout", "PoolTimeout"}
-"""What httpx raises where no request was sent."""
+_NEVER_LEFT = {
+    *("ConnectError", "ConnectTimeout", "PoolTimeout"),
+    *("ClientConnectorError", "ClientConnectorDNSError", "ConnectionTimeoutError"),
+}
+"""What httpx raises where no request was sent, and aiohttp."""
 _ERRORS, _SERVER_ERRORS = 400, 500
 _PASSING = {408, 409, 429}
 """What OpenAI's client tries again as well, besides the server's errors."""
@@ -86,19 +89,35 @@ class Admission:
         call: What each attempt may cost.
         client: Stands for the model's client: those of equal ones are all seen, or none.
         hides: Whether the model's client may try again by itself.
+        ticket: Of the first attempt, where it is admitted already.
 
     Raises:
         BudgetExhausted: The meter refused it.
     """
 
-    def __init__(self, meter: Meter, call: ModelCall, *, client: Hashable = None, hides: bool = False) -> None:
+    def __init__(
+        self,
+        meter: Meter,
+        call: ModelCall,
+        *,
+        client: Hashable = None,
+        hides: bool = False,
+        ticket: Ticket | None = None,
+    ) -> None:
         self._meter, self._call, self._client, self._hides = meter, call, client, hides
         self._hears = hears(meter)
-        self._given_up = False
+        self._given_up = self._lent = False
         self._request: Request | None = None
         # Reentrant: the garbage collector may close an abandoned stream at any allocation.
         self.lock = threading.RLock()
-        self._ticket: Ticket | None = meter.admit(call)
+        self._ticket: Ticket | None = meter.admit(call) if ticket is None else ticket
+
+    def lend(self, *, lent: bool = True) -> None:
+        """Its stream is handed to whoever reads it, or goes on; see `Lendable`."""
+        with self.lock:
+            self._lent = lent
+            if isinstance(self._ticket, Lendable):
+                self._ticket.lend() if lent else self._ticket.take_back()
 
     def settle(self, input_tokens: int | None, output_tokens: int | None) -> None:
         """It was answered, and has used so much; see `Ticket`. Does nothing the second time."""
@@ -145,7 +164,9 @@ class Admission:
             self.check()
             if again:
                 self._close(left=self._left())
+                # It waits for no room: those who wait may be waiting for it.
                 self._ticket = self._meter.admit(self._call)
+                self.lend(lent=self._lent)
             if self._request is None and self._hears is not None:
                 self._hears.saw(self._client)
             self._request = Request(self, alone=alone)
@@ -283,9 +304,12 @@ class Attempts:
 
 def hides_retries(model: BaseChatModel) -> bool:
     """Whether a model's client may try again by itself: it says so, or it comes from a package for a provider."""
-    if getattr(model, "max_retries", None):
-        return True
-    packages = {base.__module__.partition(".")[0] for base in type(model).__mro__}
+    return bool(getattr(model, "max_retries", None)) or _has_provider(type(model))
+
+
+@lru_cache
+def _has_provider(model: type[BaseChatModel]) -> bool:
+    packages = {base.__module__.partition(".")[0] for base in model.__mro__}
     return any(name.startswith("langchain_") and name != "langchain_core" for name in packages)
 
 

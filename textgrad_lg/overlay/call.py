@@ -9,7 +9,8 @@ from collections.abc import Generator, Mapping, Sequence
 from concurrent.futures import CancelledError, Future
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Any, Self
+from functools import lru_cache
+from typing import Any, Self, TypeGuard
 
 from langchain_core.language_models import BaseChatModel
 from langchain_core.messages import AIMessage, BaseMessage
@@ -27,7 +28,7 @@ from textgrad_lg.overlay.senders import Senders
 from textgrad_lg.overlay.settings import lay
 from textgrad_lg.overlay.tools import rewrite_options
 from textgrad_lg.site import call_path
-from textgrad_lg.types import Meter, ModelCall
+from textgrad_lg.types import Asked, Meter, ModelCall, Ticket, Waits
 
 _SENT_AS_JSON = ("tools", "functions", "response_format", "output_config", "output_format", "response_json_schema")
 _LIMITS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
@@ -67,8 +68,10 @@ class Call:
         self._tickets: list[Admission | None] = []
         self.attempts: Attempts | None = None
         self._place: Place | None = None
+        self._asked: Asked | None = None
         self._entered = self._lent = self._given_up = False
-        self._lock = threading.Lock()
+        # Reentrant: the garbage collector may close an abandoned stream, and abandon its call, at any allocation.
+        self._lock = threading.RLock()
 
     def __enter__(self) -> Self:
         return self
@@ -126,7 +129,11 @@ class Call:
             yield from self._admitted(wait=wait)
 
     def _admitted(self, *, wait: bool) -> Generator[Future[Any]]:
-        """Gives what is to be waited for until there is a place for the call, and has it admitted."""
+        """Gives what is to be waited for until there is a place for the call and room for it, and has it admitted.
+
+        It holds its place while it waits for room. Nothing can stand still by that: what is waited for is the end of calls
+        that are admitted, and these had their places before; what they call inside takes a place at once.
+        """
         scope, recall = self._scope, self._recall
         limits, meter = scope.limits, scope.meter
         stop, options = self._request
@@ -141,20 +148,38 @@ class Call:
             if self._place.future is not None:
                 yield self._place.future
         if meter is not None:
-            self._tickets = _admit(meter, self.model, self.prompts, params, options, known=known)
+            calls = _calls(self.model, self.prompts, params, options, known=known)
+            admitted: Sequence[Ticket] | None = None
+            asked = meter.ask([call for call in calls if call is not None]) if wait and _waits(meter) else None
+            if asked is not None:
+                self._asked = asked
+                if self._given_up:
+                    asked.leave()
+                while isinstance(taken := asked.take(), Future):
+                    yield taken
+                admitted = taken
+            self._tickets = _admit(meter, self.model, calls, admitted)
             self.attempts = Attempts([ticket for ticket in self._tickets if ticket is not None])
 
     def lend(self) -> None:
         """Its stream is handed to whoever reads it."""
-        if self._scope.limits is not None and self._place is not None and not self._lent:
+        if not self._lent:
             self._lent = True
-            self._scope.limits.lend(self._scope.meter)
+            self._hand_over(lent=True)
 
     def take_back(self) -> None:
         """Its stream goes on."""
-        if self._lent and self._scope.limits is not None:
+        if self._lent:
             self._lent = False
-            self._scope.limits.take_back(self._scope.meter)
+            self._hand_over(lent=False)
+
+    def _hand_over(self, *, lent: bool) -> None:
+        limits, meter = self._scope.limits, self._scope.meter
+        if limits is not None and self._place is not None:
+            limits.lend(meter) if lent else limits.take_back(meter)
+        for ticket in self._tickets:
+            if ticket is not None:
+                ticket.lend(lent=lent)
 
     @contextmanager
     def step(self) -> Generator[None]:
@@ -220,6 +245,8 @@ class Call:
             place.leave(well=well, refused=refused, after=after)
             if place.future is not None:
                 place.future.cancel()  # of a thread that still waits for it
+        if self._asked is not None:
+            self._asked.leave()
 
 
 _IN_CALL: ContextVar[Call | None] = ContextVar("textgrad_lg_call", default=None)
@@ -301,33 +328,50 @@ def _message_usage(generation: Generation) -> UsageMetadata | None:
     return usage
 
 
-def _admit(
-    meter: Meter,
+@lru_cache
+def _waiting(meter: type[Meter]) -> bool:
+    # Asked by class, as in `hears`.
+    return issubclass(meter, Waits)
+
+
+def _waits(meter: Meter) -> TypeGuard[Waits]:
+    return _waiting(type(meter))
+
+
+def _calls(
     model: BaseChatModel,
     prompts: Sequence[Sequence[BaseMessage]],
     params: Mapping[str, Any],
     options: Mapping[str, Any],
     *,
     known: Sequence[bool],
-) -> list[Admission | None]:
+) -> list[ModelCall | None]:
+    """What each prompt may cost; None for those whose reply is known."""
     limits = (value for name in _LIMITS if isinstance(value := options.get(name), int))
     limit = next(limits, params.get("ls_max_tokens"))
     choices = options.get("n") or getattr(model, "n", None)
     if limit is not None and isinstance(choices, int):
         limit *= choices
     extra = sum(len(json.dumps(options[name], default=str)) for name in _SENT_AS_JSON if options.get(name))
+    names = params.get("ls_provider", ""), params.get("ls_model_name", "")
+    sizes = (extra + sum(_size(message) for message in messages) for messages in prompts)
+    return [None if known and known[at] else ModelCall(*names, -(-size // 3), limit) for at, size in enumerate(sizes)]
+
+
+def _admit(
+    meter: Meter, model: BaseChatModel, calls: Sequence[ModelCall | None], admitted: Sequence[Ticket] | None
+) -> list[Admission | None]:
+    """The admission of each call, of those that are admitted already and of others."""
     tickets: list[Admission | None] = []
-    hides, names = hides_retries(model), (params.get("ls_provider", ""), params.get("ls_model_name", ""))
+    hides, given = hides_retries(model), iter(admitted or ())
     SENDERS.look()
     try:
-        for at, messages in enumerate(prompts):
-            if known and known[at]:
+        for call in calls:
+            if call is None:
                 tickets.append(None)
                 continue
-            size = extra + sum(_size(message) for message in messages)
-            tickets.append(
-                Admission(meter, ModelCall(*names, -(-size // 3), limit), client=(type(model), *names), hides=hides)
-            )
+            client = type(model), call.provider, call.model
+            tickets.append(Admission(meter, call, client=client, hides=hides, ticket=next(given, None)))
     except BaseException:
         # A batch goes out whole or not at all: what was admitted before the refusal is not made.
         for ticket in tickets:

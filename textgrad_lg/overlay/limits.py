@@ -13,7 +13,7 @@ from collections import Counter, deque
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Protocol
 
-from textgrad_lg.threads import workers
+from textgrad_lg.threads import running_loop, workers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
@@ -42,15 +42,16 @@ class Place:
     Attributes:
         future: Done when the place is held; None where that was so at once.
         size: How many calls it counts for.
+        loop: Stands for the event loop that it is held or waited for in; None for a thread.
         held: Whether it was ever held.
         gone: Whether it was left.
         cuts: How often the limit had been lowered when it was given.
     """
 
-    __slots__ = ("_places", "cuts", "future", "gone", "held", "size")
+    __slots__ = ("_places", "cuts", "future", "gone", "held", "loop", "size")
 
     def __init__(self, places: Places, size: int) -> None:
-        self.size = size
+        self.size, self.loop = size, running_loop()
         self.future: Future[None] | None = None
         self.held = self.gone = False
         self.cuts = 0
@@ -73,6 +74,10 @@ class Places:
     Each time the server says that it is too much, half of those under way is the new limit; each limit's worth of calls
     that go well raises it by one, up to what was set. Calls under way together that are refused together count once.
 
+    A call in an event loop ends only as its loop goes on, and a thread that waits may hold that up, as a sync `batch` in an
+    async node does. So what waits, waits for places of threads and of its own loop; where all are held by others, it gets
+    its place over the limit.
+
     Args:
         most: So many at most; None for as many as are asked for, until the server says that it is too much.
         clock: Gives a time in seconds that never goes back.
@@ -90,6 +95,7 @@ class Places:
         self._clock, self._later = clock, later
         self._busy = self._cuts = 0
         self._queue: deque[Place] = deque()
+        self._holders: Counter[int | None] = Counter()
         self._resume: float | None = None
         self._timer: Timer | None = None
         self._open = True
@@ -110,7 +116,7 @@ class Places:
         """
         place = Place(self, size)
         with self._lock:
-            if at_once or (not self._queue and self._fits(size)):
+            if at_once or (not self._queue and self._fits(size)) or not self._may_wait(place):
                 self._hold(place)
             else:
                 place.future = Future()
@@ -129,6 +135,7 @@ class Places:
                 elif well and place.cuts == self._cuts:
                     self._limit = min(self._most, self._limit + place.size / self._limit)
                 self._busy -= place.size
+                self._holders[place.loop] -= 1
             elif place in self._queue:
                 self._queue.remove(place)
         self._let_in()
@@ -149,9 +156,16 @@ class Places:
             return False
         return self._busy == 0 or self._busy + size <= self.limit
 
+    def _may_wait(self, place: Place) -> bool:
+        """Whether the server's time for it has to come yet, or somebody holds a place who leaves it whatever this one does."""
+        return self._resume is not None or any(
+            count and loop in (None, place.loop) for loop, count in self._holders.items()
+        )
+
     def _hold(self, place: Place) -> None:
         place.held, place.cuts = True, self._cuts
         self._busy += place.size
+        self._holders[place.loop] += 1
 
     def _slow(self, place: Place, after: float | None) -> None:
         if place.cuts == self._cuts:
@@ -175,12 +189,18 @@ class Places:
             self._resume = None
         self._let_in()
 
+    def _next(self) -> Place | None:
+        """Who gets a place now: the first in the queue where there is one, or one who must not wait any longer."""
+        if self._queue and self._fits(self._queue[0].size):
+            return self._queue[0]
+        return next((place for place in self._queue if not self._may_wait(place)), None)
+
     def _let_in(self) -> None:
         """Give free places to those who wait. They are told without the lock, because their callbacks run at once."""
         told: list[Future[None]] = []
         with self._lock:
-            while self._queue and self._fits(self._queue[0].size):
-                place = self._queue.popleft()
+            while (place := self._next()) is not None:
+                self._queue.remove(place)
                 assert place.future is not None
                 # Where the waiting task was cancelled, so was this.
                 if place.future.set_running_or_notify_cancel():

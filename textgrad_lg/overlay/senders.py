@@ -115,10 +115,16 @@ def _sent(attempt: Request, client: Any, request: Any) -> Generator[None]:
     try:
         yield
     except Exception as error:
-        attempt.failed(error)
+        attempt.failed(_raised(error))
         raise
     finally:
         request.stream = body
+
+
+def _raised(error: Exception) -> Exception:
+    """What the transport raised: on aiohttp every lost connection is a ConnectTimeout, but for what caused it."""
+    cause = error.__cause__
+    return cause if isinstance(cause, Exception) and type(cause).__module__.startswith("aiohttp.") else error
 
 
 def _takes_body(client: Any, request: Any) -> bool:

@@ -56,14 +56,14 @@ def add_llm(draft: Draft, run: Run, parent: str | None, scope: Scope) -> str | N
         **({"agent": agent} if agent else {}),
     }
     attributes |= draft.template.pop(id(run.parent), {})
-    span = draft.open(run, SpanKind.LLM, model or run.name or "model", parent, attributes=attributes)
+    span = draft.open(run, SpanKind.LLM, model or run.name or "model", parent, attributes=attributes, path=path)
     owner = path[-1] if path else span.name
     names = [
         draft.lineage.add(f"{span.id}.in{at}", text, f"{site.role} prompt of `{owner}`", site=site)
         for at, (site, text) in enumerate(prompts)
     ]
     settings = add_settings(draft, run, span.id, "llm")
-    known = draft.lineage.known(scope.visible(), Facts(cast("JSON", sent)))
+    known = draft.lineage.known(scope.visible(), Facts(cast("JSON", sent), draft.lineage.texts))
     scope.mark(known)
     pictures = _pictures(draft, sent, span.id, owner)
     if reply is None:
@@ -129,7 +129,7 @@ def open_tool(draft: Draft, run: Run, parent: str | None, scope: Scope) -> ToolC
     if caller:
         known = dict.fromkeys(caller, "tool-call-id")
     else:
-        known = draft.lineage.known(visible, Facts(arguments), both=True)
+        known = draft.lineage.known(visible, Facts(arguments, draft.lineage.texts), both=True)
     scope.mark(known)
     inner = Scope({"arguments": list(known) or (scope.products[:] or visible)}, parent=scope)
     settings = add_settings(draft, run, span.id, "retriever") if run.kind == "retriever" else ()

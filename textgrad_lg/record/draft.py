@@ -59,9 +59,11 @@ class Draft:
         *,
         attributes: dict[str, JSON] | None = None,
         visit: int | None = None,
+        path: tuple[str, ...] | None = None,
     ) -> Span:
-        """Add a Span; `visit` is given for a further attempt at the same visit."""
-        path = self.once(call_path(run.metadata)[0])
+        """Add a Span; `visit` is given for a further attempt at the same visit, `path` where it is known."""
+        if path is None:
+            path = self.once(call_path(run.metadata)[0])
         if visit is None:
             visit = self._visits.get((kind, path, name), 0)
             self._visits[kind, path, name] = visit + 1

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
 
@@ -17,19 +16,44 @@ _WORDLIKE = 12
 """Shorter texts must stand as words of their own: "cat" is not found in "category"."""
 _LINE = 12
 """Lines of a longer text count by themselves from this length on: a text may be quoted in part."""
+_OFTEN = 16
+"""Looking a text up in the words of another one first takes less than searching the other, but the words have to be found
+once, which takes as long as so many searches."""
 _FENCED = re.compile(r"```(?:json)?\s*(.*?)```", re.DOTALL)
 _STRUCTURE = frozenset({"role", "id", "tool_call_id", "tool_calls", "invalid_tool_calls", "name", "status", "type"})
 _SPEAKERS = frozenset({"user", "human", "ai", "assistant", "system", "tool"})
+_NONE = frozenset[str]()
 
 Scalar = bool | int | float | str
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
-    """A text to be looked for, normalised; `anchor` is a word of it that must occur wherever it does, if there is one."""
+class Texts:
+    """Texts as they are looked for, each worked out once: prompts, and all that stays in a conversation, come again and again."""
 
-    text: str
-    anchor: str | None
+    __slots__ = ("_normal", "_pieces")
+
+    def __init__(self) -> None:
+        self._normal: dict[str, str] = {}
+        self._pieces: dict[str, tuple[str, ...]] = {}
+
+    def normal(self, text: str) -> str:
+        """The text as `normal` gives it."""
+        found = self._normal.get(text)
+        if found is None:
+            found = self._normal[text] = normal(text)
+        return found
+
+    def pieces(self, text: str) -> tuple[str, ...]:
+        """What of a text to look for: the whole, and each longer line of it."""
+        found = self._pieces.get(text)
+        if found is None:
+            whole = self.normal(text)
+            pieces = {whole: None} if len(whole) >= SHORTEST else dict[str, None]()
+            if "\n" in text:
+                lines = (normal(line) for line in text.splitlines())
+                pieces.update(dict.fromkeys(line for line in lines if len(line) >= _LINE))
+            found = self._pieces[text] = tuple(pieces)
+        return found
 
 
 class Facts:
@@ -37,19 +61,26 @@ class Facts:
 
     Args:
         value: The value. For a list of messages, only those that are new in it should be given.
+        texts: Those of all values of a run.
     """
 
-    def __init__(self, value: JSON) -> None:
+    def __init__(self, value: JSON, texts: Texts | None = None) -> None:
         self.value = value
+        self._known = texts or Texts()
+        self._searches = 0
 
     @cached_property
     def ids(self) -> frozenset[str]:
         """The ids of the messages in it."""
+        if isinstance(self.value, str):
+            return _NONE
         return frozenset(cast("str", m["id"]) for m in _messages(self.value) if isinstance(m.get("id"), str))
 
     @cached_property
     def calls(self) -> frozenset[str]:
         """The ids of the tool calls that it makes or answers."""
+        if isinstance(self.value, str):
+            return _NONE
         found: list[JSON] = []
         for message in _messages(self.value):
             found.append(message.get("tool_call_id"))
@@ -59,9 +90,14 @@ class Facts:
         return frozenset(item for item in found if isinstance(item, str))
 
     @cached_property
+    def raw(self) -> tuple[str, ...]:
+        """The texts in it as they are, without a message's role, name and ids."""
+        return tuple(_texts(self.value))
+
+    @cached_property
     def texts(self) -> tuple[str, ...]:
-        """The texts in it, normalised, without a message's role, name and ids."""
-        return tuple(normal(text) for text in _texts(self.value))
+        """The same texts, normalised."""
+        return tuple(map(self._known.normal, self.raw))
 
     @cached_property
     def whole(self) -> frozenset[str]:
@@ -79,17 +115,27 @@ class Facts:
         return frozenset(self.text.split())
 
     @cached_property
-    def pieces(self) -> tuple[Piece, ...]:
-        """What to look for in another value: each text, and each longer line of it."""
-        found: dict[str, None] = {}
-        for raw in _texts(self.value):
-            text = normal(raw)
-            if len(text) >= SHORTEST:
-                found[text] = None
-            if "\n" in raw:
-                lines = (normal(line) for line in raw.splitlines())
-                found.update(dict.fromkeys(line for line in lines if len(line) >= _LINE))
-        return tuple(Piece(text, _anchor(text)) for text in found)
+    def pieces(self) -> tuple[str, ...]:
+        """What to look for in another value: each text, and each longer line of it, normalised."""
+        if len(self.raw) == 1:
+            return self._known.pieces(self.raw[0])
+        return tuple(dict.fromkeys(piece for raw in self.raw for piece in self._known.pieces(raw)))
+
+    @cached_property
+    def anchors(self) -> tuple[str | None, ...]:
+        """For each of `pieces` a word of it that must occur wherever it does, if there is one."""
+        return tuple(map(_anchor, self.pieces))
+
+    def quotes(self, source: Facts) -> bool:
+        """Whether a piece of `source` stands in it."""
+        self._searches += len(source.pieces)
+        if self._searches <= _OFTEN:
+            return any(_stands(piece, self.text) for piece in source.pieces)
+        # A plain loop: in long runs this is where most of the time goes.
+        for piece, anchor in zip(source.pieces, source.anchors, strict=True):
+            if (anchor is None or anchor in self.words) and _stands(piece, self.text):
+                return True
+        return False
 
     @cached_property
     def scalars(self) -> frozenset[tuple[str, Scalar]]:
@@ -104,8 +150,7 @@ class Facts:
     @cached_property
     def parsed(self) -> JSON:
         """What its one text says, if that is JSON; else None."""
-        raw = list(_texts(self.value))
-        return _parsed(raw[0]) if len(raw) == 1 else None
+        return _parsed(self.raw[0]) if len(self.raw) == 1 else None
 
     @cached_property
     def only(self) -> str | None:
@@ -129,9 +174,10 @@ def confirm(source: Facts, target: Facts, *, field: str | None = None, both: boo
         return "message-id"
     if source.calls and not source.calls.isdisjoint(target.calls):
         return "tool-call-id"
-    if _quotes(target, source) or (both and _quotes(source, target)):
+    if target.quotes(source) or (both and source.quotes(target)):
         return "text"
-    if source.only is not None and source.only in target.whole:
+    # What is longer has been looked for above.
+    if source.only is not None and len(source.only) < SHORTEST and source.only in target.whole:
         return "text"
     return "value" if _same_value(source, target, field) else None
 
@@ -155,14 +201,6 @@ def _same_value(source: Facts, target: Facts, field: str | None) -> bool:
     if told and (source.number == written or written in source.words):
         return True
     return any(value == wanted and (told or key == field) for key, value in source.scalars if key)
-
-
-def _quotes(target: Facts, source: Facts) -> bool:
-    """Whether a piece of `source` stands in `target`."""
-    for piece in source.pieces:  # a plain loop: this is where most of the time goes
-        if (piece.anchor is None or piece.anchor in target.words) and _stands(piece.text, target.text):
-            return True
-    return False
 
 
 def _stands(wanted: str, text: str) -> bool:

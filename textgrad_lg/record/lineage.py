@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from textgrad_lg.record.evidence import SHORTEST, Facts, confirm, normal
+from textgrad_lg.record.evidence import SHORTEST, Facts, Texts, confirm
 from textgrad_lg.trace import CANDIDATE, CONFIRMED, Edge
 from textgrad_lg.types import JSON
 from textgrad_lg.variable import Variable
@@ -65,10 +65,16 @@ class Scope:
 
 
 class Lineage:
-    """The Variables of one run in the order they were made, and the edges between them."""
+    """The Variables of one run in the order they were made, and the edges between them.
+
+    Attributes:
+        variables: By id.
+        texts: The texts in them, as they are looked for.
+    """
 
     def __init__(self) -> None:
         self.variables: dict[str, Variable] = {}
+        self.texts = Texts()
         self._facts: dict[str, Facts] = {}
         self._place: dict[str, int] = {}
         self._edges: dict[str, dict[str, Edge]] = {}
@@ -95,7 +101,7 @@ class Lineage:
             taken, again = f"{name}.{again}", again + 1
         self._place[taken] = len(self.variables)
         self.variables[taken] = Variable(taken, value, self._roles.setdefault(role, role), span, site)
-        self._facts[taken] = Facts(value if new is None else new)
+        self._facts[taken] = Facts(value if new is None else new, self.texts)
         return taken
 
     def facts(self, name: str) -> Facts:
@@ -205,7 +211,7 @@ class Lineage:
 
     def _equal(self, sources: Sequence[str], value: JSON) -> list[str]:
         if isinstance(value, str):
-            text = normal(value)
+            text = self.texts.normal(value)
             return [name for name in sources if self._facts[name].only == text] if len(text) >= SHORTEST else []
         # Numbers, and what is empty, are equal by coincidence.
         telling = isinstance(value, (list, dict)) and bool(value)

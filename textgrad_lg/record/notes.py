@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
-from uuid import UUID
 
 from textgrad_lg.domain import TOLD
 
@@ -28,7 +27,11 @@ Key = int | str
 
 def id_text(key: Key) -> str:
     """A run's id as LangChain prints it."""
-    return str(UUID(int=key)) if isinstance(key, int) else key
+    if isinstance(key, str):
+        return key
+    # As `str(UUID(int=key))`, which takes four times as long.
+    digits = f"{key:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 class Reply(NamedTuple):

@@ -11,6 +11,8 @@ from weakref import ReferenceType, ref
 from textgrad_lg.record.notes import CALL, END, PREVIOUS, TASK, Failed, Fork, Previous, Said, Used, id_text
 
 if TYPE_CHECKING:
+    from langchain_core.messages import BaseMessage
+
     from textgrad_lg.record.notes import Log
     from textgrad_lg.record.uses import Use
 
@@ -102,6 +104,7 @@ def to_run(log: Log) -> Run:
     """The outermost run of a log, with all that ran inside it."""
     runs: dict[int | str, Run] = {}
     lanes: dict[Fork, Lane] = {}
+    said: dict[Said, BaseMessage] = {}
     # A copy: what was left running in the background may still note something.
     for note in log.notes[:]:
         if isinstance(note, Used):
@@ -128,7 +131,7 @@ def to_run(log: Log) -> Run:
                 None if parent is None else ref(parent),
                 _metadata(kind, told),
                 tags or (),
-                [_message(at) for at in inputs] if kind == "llm" else inputs,
+                [_message(at, said) for at in inputs] if kind == "llm" else inputs,
                 raw,
                 {"invocation_params": extra} if kind == "llm" else extra or _NOTHING,
                 start,
@@ -139,8 +142,13 @@ def to_run(log: Log) -> Run:
     return next(iter(runs.values()))
 
 
-def _message(sent: Any) -> Any:
-    return sent.kind(sent.text) if isinstance(sent, Said) else sent
+def _message(sent: Any, known: dict[Said, BaseMessage]) -> Any:
+    """A message that was sent; one object for all that say the same, as a prompt in a loop does each time."""
+    if not isinstance(sent, Said):
+        return sent
+    if sent not in known:
+        known[sent] = sent.kind(sent.text)
+    return known[sent]
 
 
 def _metadata(kind: str, told: Any) -> Mapping[str, Any]:

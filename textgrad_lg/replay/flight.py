@@ -41,7 +41,8 @@ class Flights:
     def __init__(self) -> None:
         self.saved = 0
         self._under_way: dict[Hashable, list[Future[Landed | None]]] = {}
-        self._lock = threading.Lock()
+        # Reentrant: the garbage collector may close an abandoned stream, and have its flight landed, at any allocation.
+        self._lock = threading.RLock()
 
     def join(self, key: Hashable) -> Future[Landed | None] | None:
         """What the same call under way will give; None where there is none, and the caller's is the one now.

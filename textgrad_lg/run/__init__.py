@@ -9,7 +9,7 @@ from textgrad_lg.run.diagnose import adiagnose, diagnose
 from textgrad_lg.run.optimize import aoptimize, optimize
 
 if TYPE_CHECKING:
-    from textgrad_lg.run.budget import Budget, Spend
+    from textgrad_lg.run.budget import Budget
     from textgrad_lg.run.deploy import from_registry
     from textgrad_lg.run.diagnosis import Diagnosis, DiagnosisPlan
     from textgrad_lg.run.follow import Attachment, Follower, attach
@@ -17,12 +17,13 @@ if TYPE_CHECKING:
     from textgrad_lg.run.prices import Price
     from textgrad_lg.run.result import OptimizeResult
     from textgrad_lg.run.settings import Settings
+    from textgrad_lg.run.spend import Spend
     from textgrad_lg.run.stats import Comparison
 else:
     __getattr__, __dir__ = lazy(
         __name__,
         {
-            "budget": "Budget Spend",
+            "budget": "Budget",
             "deploy": "from_registry",
             "diagnosis": "Diagnosis DiagnosisPlan",
             "follow": "Attachment Follower attach",
@@ -30,6 +31,7 @@ else:
             "prices": "Price",
             "result": "OptimizeResult",
             "settings": "Settings",
+            "spend": "Spend",
             "stats": "Comparison",
         },
     )

@@ -67,6 +67,7 @@ async def adiagnose(
     from textgrad_lg.run.prices import Prices
     from textgrad_lg.run.settings import Settings
     from textgrad_lg.run.target import as_target
+    from textgrad_lg.transport import fast
 
     if unknown := sorted(options.keys() - Options.__annotations__.keys()):
         raise TypeError(
@@ -103,7 +104,7 @@ async def adiagnose(
         config=options.get("config"),
         callbacks=options.get("callbacks", ()),
     ) as (rollouts, folder):
-        return await Diagnosing(
+        diagnosing = Diagnosing(
             start=start,
             evals=evals,
             splits=splits,
@@ -113,7 +114,9 @@ async def adiagnose(
             only=only,
             rollouts=rollouts,
             folder=folder,
-        ).run()
+        )
+        async with fast(critic, *evals.judges):
+            return await diagnosing.run()
 
 
 @overload

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 
     from textgrad_lg.optim.choose import Choice
     from textgrad_lg.prompt import Template
-    from textgrad_lg.run.budget import Spend
     from textgrad_lg.run.headroom import Headroom
     from textgrad_lg.run.noise import Noise
+    from textgrad_lg.run.spend import Spend
     from textgrad_lg.run.stats import Comparison
     from textgrad_lg.site import Site
 

@@ -157,7 +157,7 @@ class Journal:
         for kind, key, value in rows:
             if value is None:
                 raise JournalError(f"cannot keep {kind} {key!r}: null would read as if nothing was kept")
-            values += (kind, key, _dump(f"{kind} {key!r}", value))
+            values += (kind, key, _dump(kind, value, key))
         places = ", ".join(["(?, ?, ?)"] * len(rows))
         with self._lock:
             if self._synchronous != synchronous:
@@ -248,11 +248,16 @@ def _explained(name: str) -> Generator[None]:
         raise JournalError(f"{name} is damaged ({error}). {_CURE}") from error
 
 
-def _dump(what: str, value: JSON) -> str:
+_ENCODER = json.JSONEncoder(allow_nan=False)
+"""Writes ASCII: any text at all comes back as it was. Made once, because `json.dumps` makes one for each value."""
+
+
+def _dump(what: str, value: JSON, key: str | None = None) -> str:
     try:
-        return json.dumps(value, allow_nan=False)  # in ASCII: any text at all comes back as it was
+        return _ENCODER.encode(value)
     except (TypeError, ValueError) as error:
-        raise JournalError(f"cannot keep {what}: it is not JSON ({error})") from error
+        name = what if key is None else f"{what} {key!r}"
+        raise JournalError(f"cannot keep {name}: it is not JSON ({error})") from error
 
 
 def _shown(settings: Mapping[str, JSON], name: str) -> str:

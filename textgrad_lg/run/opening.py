@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from textgrad_lg.llm import model_name
 from textgrad_lg.overlay import overlay
 from textgrad_lg.record import static_models
-from textgrad_lg.run.budget import Ledger, check_price
 from textgrad_lg.run.emit import Emitter, installed_callbacks
 from textgrad_lg.run.home import home
 from textgrad_lg.run.journal import Journal
+from textgrad_lg.run.ledger import Ledger, check_price
 from textgrad_lg.run.memos import Memos
 from textgrad_lg.run.metering import Metering
 from textgrad_lg.run.own_model import OwnModel

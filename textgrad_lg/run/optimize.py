@@ -76,6 +76,7 @@ async def aoptimize(
     from textgrad_lg.run.session import Session
     from textgrad_lg.run.settings import Settings
     from textgrad_lg.run.target import LocalGraph, as_target
+    from textgrad_lg.transport import fast
 
     if unknown := sorted(options.keys() - Options.__annotations__.keys()):
         raise TypeError(
@@ -141,7 +142,8 @@ async def aoptimize(
             people=people,
             predicted=predicted,
         )
-        return await session.run()
+        async with fast(critic, *evals.judges):
+            return await session.run()
 
 
 @overload

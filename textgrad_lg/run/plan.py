@@ -10,7 +10,7 @@ from textgrad_lg.descriptions import is_description
 from textgrad_lg.errors import UnknownPrice
 from textgrad_lg.llm import model_name, output_limit
 from textgrad_lg.record import static_models
-from textgrad_lg.run.budget import check_price
+from textgrad_lg.run.ledger import check_price
 from textgrad_lg.run.reserve import Sizes
 from textgrad_lg.run.spend import Spend
 from textgrad_lg.run.target import LocalGraph

@@ -13,6 +13,8 @@ from textgrad_lg.errors import BudgetError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from genai_prices.types import PriceCalculation
+
 _MILLION = 1_000_000
 
 
@@ -53,7 +55,8 @@ class Prices:
 
     def __init__(self, overrides: Mapping[str, Price] | None = None) -> None:
         self.overrides: Mapping[str, Price] = MappingProxyType(dict(overrides or {}))
-        self._flat: dict[tuple[str, str], tuple[Decimal, Decimal] | None] = {}
+        # What `_flat` says, by provider and model name.
+        self._flat: dict[tuple[str, str], tuple[Decimal, Decimal] | bool] = {}
 
     def of(self, provider: str, model: str) -> Price | None:
         """The price of a model's short calls, or None where it is not known.
@@ -79,35 +82,40 @@ class Prices:
         if name not in self._flat:
             self._flat[name] = _flat(provider, model)
         flat = self._flat[name]
-        if flat is None:
-            return _listed(provider, model, input_tokens, output_tokens)
+        if isinstance(flat, bool):
+            return _listed(provider, model, input_tokens, output_tokens) if flat else None
         return float((input_tokens * flat[0] + output_tokens * flat[1]) / _MILLION)
 
     def _override(self, provider: str, model: str) -> Price | None:
         return self.overrides.get(f"{provider}:{model}", self.overrides.get(model))
 
 
-def _flat(provider: str, model: str) -> tuple[Decimal, Decimal] | None:
-    """What a model's tokens cost in US dollars a million, sent and received; None where that is not all there is to it."""
-    if not model:
-        return None
-    from genai_prices import Usage, calc_price
+def _flat(provider: str, model: str) -> tuple[Decimal, Decimal] | bool:
+    """What a model's tokens cost in US dollars a million, sent and received.
 
-    try:
-        listed = calc_price(
-            Usage(input_tokens=0, output_tokens=0), model.removeprefix("models/"), provider_id=provider or None
-        )
-    except LookupError:
-        return None
+    True where that is not all there is to it, and each call has to be looked up; False where the model is not listed.
+    """
+    listed = _looked_up(provider, model, 0, 0)
+    if listed is None:
+        return False
     price = listed.model_price
     # Prices by length are tiers, prices by the hour or date are a list, and some models cost something for each request.
     flat = isinstance(price.input_mtok, Decimal) and isinstance(price.output_mtok, Decimal)
     if not flat or isinstance(listed.model.prices, list) or listed.total_price:
-        return None
+        return True
     return cast("Decimal", price.input_mtok), cast("Decimal", price.output_mtok)
 
 
 def _listed(provider: str, model: str, input_tokens: int, output_tokens: int) -> float | None:
+    found = _looked_up(provider, model, input_tokens, output_tokens)
+    # Some models are listed without a price, or without one for tokens; that is not the same as free of charge.
+    if found is None or found.model_price.input_mtok is None or found.model_price.output_mtok is None:
+        return None
+    return float(found.total_price)
+
+
+def _looked_up(provider: str, model: str, input_tokens: int, output_tokens: int) -> PriceCalculation | None:
+    """What the list says of a call; None where the model is not in it."""
     if not model:
         return None
     # Imported here: it costs a third of a second, and only runs that call a model need it.
@@ -115,10 +123,6 @@ def _listed(provider: str, model: str, input_tokens: int, output_tokens: int) ->
 
     usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
     try:
-        found = calc_price(usage, model.removeprefix("models/"), provider_id=provider or None)
+        return calc_price(usage, model.removeprefix("models/"), provider_id=provider or None)
     except LookupError:
         return None
-    # Some models are listed without a price, or without one for tokens; that is not the same as free of charge.
-    if found.model_price.input_mtok is None or found.model_price.output_mtok is None:
-        return None
-    return float(found.total_price)

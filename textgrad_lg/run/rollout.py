@@ -20,10 +20,10 @@ from textgrad_lg.example import Example, Score
 from textgrad_lg.overlay import Replacement, overlay
 from textgrad_lg.record.messages import kept_in
 from textgrad_lg.record.offered import offered
-from textgrad_lg.run.budget import Spend
 from textgrad_lg.run.held_out import HeldOut
 from textgrad_lg.run.own_model import OwnModel, Refuse
 from textgrad_lg.run.patience import AGAIN, Patience, pause
+from textgrad_lg.run.spend import Spend
 from textgrad_lg.run.target import Job, Ran
 from textgrad_lg.site import Site
 from textgrad_lg.sync import is_stale

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from gepa.core.result import GEPAResult
     from langchain_core.language_models import BaseChatModel
 
-    from textgrad_lg.run.budget import Spend
+    from textgrad_lg.run.spend import Spend
     from textgrad_lg.run.stats import Comparison
     from textgrad_lg_integrations.gepa.runs import Reflect
 

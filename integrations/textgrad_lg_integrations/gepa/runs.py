@@ -34,9 +34,10 @@ if TYPE_CHECKING:
     from textgrad_lg.example import Example
     from textgrad_lg.gradient import Gradients
     from textgrad_lg.overlay import Texts
-    from textgrad_lg.run.budget import Budget, Spend
+    from textgrad_lg.run.budget import Budget
     from textgrad_lg.run.prices import Prices
     from textgrad_lg.run.settings import Settings
+    from textgrad_lg.run.spend import Spend
     from textgrad_lg.run.target import LocalGraph
     from textgrad_lg.trace import Trace
     from textgrad_lg.types import Meter
