@@ -13,7 +13,7 @@ from inline_snapshot import snapshot
 
 from textgrad_lg import templates
 from textgrad_lg.errors import TemplateError
-from textgrad_lg.templates import CHARS_PER_TOKEN, FENCE, clip, fence, fill, guarded, tokens_in
+from textgrad_lg.templates import CHARS_PER_TOKEN, FENCE, clip, fence, fill, guarded, tokens_in, tokens_shown
 
 NAMES = sorted(
     file.name.removesuffix(".md") for file in files("textgrad_lg.templates").iterdir() if file.name.endswith(".md")
@@ -172,3 +172,10 @@ aaaaaaaaaaaaaaaaaaaa
 [... 170 characters cut ...]
 zzzzzzzzzz\
 """)
+
+
+@pytest.mark.parametrize("text", ["I think\nthis is red.", '"quoted" ' * 20, "plain"])
+def test_what_is_said_to_be_needed_for_a_text_is_enough_to_show_it_whole(text):
+    with guarded("secret"):
+        assert "characters cut" not in fence("what was said", text, tokens=tokens_shown(text))
+    assert tokens_shown(text) == tokens_in(text)

@@ -24,7 +24,7 @@ from textgrad_lg.errors import ModelError
 from textgrad_lg.gradient import GradientCall
 from textgrad_lg.llm import Form, ask, model_name
 from textgrad_lg.site import Site
-from textgrad_lg.templates import clip, fence, tokens_in
+from textgrad_lg.templates import clip, fence, tokens_in, tokens_shown
 from textgrad_lg.types import JSON
 from textgrad_lg.variable import readable, text_of, without_ids
 
@@ -200,7 +200,7 @@ def shares(texts: Sequence[str], tokens: int) -> list[int]:
     given = [0] * len(texts)
     left = tokens
     for done, at in enumerate(sorted(range(len(texts)), key=lambda at: len(texts[at]))):
-        given[at] = min(tokens_in(texts[at]), left // (len(texts) - done))
+        given[at] = min(tokens_shown(texts[at]), left // (len(texts) - done))
         left -= given[at]
     return given
 

@@ -25,7 +25,7 @@ from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
 
 from textgrad_lg.errors import TemplateError
 
-__all__ = ["CHARS_PER_TOKEN", "FENCE", "clip", "fence", "fill", "guarded", "named", "tokens_in"]
+__all__ = ["CHARS_PER_TOKEN", "FENCE", "clip", "fence", "fill", "guarded", "named", "tokens_in", "tokens_shown"]
 
 CHARS_PER_TOKEN = 3
 """Characters counted as one token. English has about four, so a cap in tokens errs on the safe side for it."""
@@ -143,6 +143,12 @@ def tokens_in(text: str) -> int:
     return -(-len(text) // CHARS_PER_TOKEN)
 
 
+def tokens_shown(text: str) -> int:
+    """About how many tokens a fence takes to show all of `text`; more than it has where texts are quoted, see `guarded`."""
+    guard = _GUARD.get() or _Guard()
+    return tokens_in(_spelled(text) if guard.quote else text)
+
+
 def _cut(characters: int) -> str:
     return f"\n[... {characters} characters cut ...]\n"
 
@@ -159,10 +165,14 @@ def _quoted(text: str, tokens: int) -> str:
     limit, room = max(tokens, 0) * CHARS_PER_TOKEN, tokens
     while True:
         # Clipped before it is quoted, so that what is shown is a whole JSON string; less of it where quoting made it longer.
-        said = "".join(map(_visible, json.dumps(_apart(clip(text, room)), ensure_ascii=False)))
+        said = _spelled(clip(text, room))
         if len(said) <= limit or room <= 0:
             return said[:limit]
         room = min(room - 1, room * limit // len(said))
+
+
+def _spelled(text: str) -> str:
+    return "".join(map(_visible, json.dumps(_apart(text), ensure_ascii=False)))
 
 
 def _visible(char: str) -> str:
