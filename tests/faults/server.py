@@ -61,6 +61,7 @@ class Faults:
         plan: Gives each request's fate, from its number and its body.
         answer: Gives the text of a reply, from the request's body; a mapping is sent as JSON.
         hang: Seconds that a hanging request is left without an answer.
+        counted: Told of each request when it is in `seen`, in the server's thread.
         seen: How many requests met which fate.
         bodies: The requests, where they are kept.
     """
@@ -72,6 +73,7 @@ class Faults:
     seen: Counter[str] = field(default_factory=Counter)
     bodies: list[dict[str, Any]] = field(default_factory=list)
     base: str = ""
+    counted: Callable[[str], None] = lambda fate: None
     connections: set[Any] = field(default_factory=set)
 
     @property
@@ -126,6 +128,7 @@ class _Connection(asyncio.Protocol):
         faults = self._faults
         fate = faults.plan(faults.count, body)
         faults.seen[fate] += 1
+        faults.counted(fate)
         if faults.keep:
             faults.bodies.append(body)
         if fate.startswith(("4", "5")):

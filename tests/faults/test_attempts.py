@@ -339,11 +339,7 @@ async def test_a_call_that_is_cancelled_while_it_connects_is_none(faults, monkey
 async def test_a_call_that_is_cancelled_while_the_server_thinks_is_one_at_its_worst(faults):
     reached, loop = asyncio.Event(), asyncio.get_running_loop()
 
-    def plan(at, body):
-        loop.call_soon_threadsafe(reached.set)
-        return "hang"
-
-    faults.plan = plan
+    faults.plan, faults.counted = (lambda at, body: "hang"), lambda fate: loop.call_soon_threadsafe(reached.set)
     kept = metering()
     with overlay({}, meter=kept.meter(Phase.ROLLOUT)):
         await _cancelled(openai(faults), reached)
@@ -370,11 +366,7 @@ class Own(httpx2.AsyncBaseTransport):
 async def test_of_a_transport_that_does_not_tell_each_request_counts(faults):
     reached, loop = asyncio.Event(), asyncio.get_running_loop()
 
-    def plan(at, body):
-        loop.call_soon_threadsafe(reached.set)
-        return "hang"
-
-    faults.plan = plan
+    faults.plan, faults.counted = (lambda at, body: "hang"), lambda fate: loop.call_soon_threadsafe(reached.set)
     kept = metering()
     async with httpx2.AsyncClient(transport=Own(faults)) as client:
         with overlay({}, meter=kept.meter(Phase.ROLLOUT)):

@@ -15,9 +15,10 @@ from langchain_core.runnables import RunnableConfig
 from langchain_core.runnables.config import ensure_config
 
 from textgrad_lg.overlay.call import SENDERS
-from textgrad_lg.overlay.chatmodel import WRAPPERS, Wrappers
+from textgrad_lg.overlay.chatmodel import WRAPPERS
 from textgrad_lg.overlay.scope import Scope, current, surroundings
 from textgrad_lg.overlay.settings import IGNORED, UNKNOWN, Found, plain, reads, settle
+from textgrad_lg.overlay.wrappers import Wrappers
 from textgrad_lg.site import call_path
 
 if TYPE_CHECKING:

@@ -11,10 +11,11 @@ import functools
 import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Generator, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any
 
 from textgrad_lg.overlay.attempts import Attempts, Request
+from textgrad_lg.overlay.wrappers import Wrappers
 
 _Method = Callable[..., Any]
 _PACKAGES = ("httpx", "httpx2")
@@ -32,7 +33,8 @@ class Senders:
 
     def __init__(self, of_call: Callable[[], Attempts | None]) -> None:
         self._of_call = of_call
-        self._put_on: dict[str, tuple[type[Any], _Method, _Method]] = {}
+        self._put_on: set[str] = set()
+        self._stack = ExitStack()
         self._open = 0
         self._lock = threading.RLock()
 
@@ -47,7 +49,8 @@ class Senders:
             with self._lock:
                 self._open -= 1
                 if self._open == 0:
-                    self._unwrap()
+                    self._stack.close()
+                    self._put_on.clear()
 
     def look(self) -> None:
         """Wrap what was loaded since: a node may import its client when it first runs."""
@@ -63,17 +66,8 @@ class Senders:
                 owner = getattr(module, name, None)
                 # `Client` comes last, and marks that both are on; a package that is still being loaded has it not yet.
                 if owner is not None and f"{package}.{name}" not in self._put_on and hasattr(module, "Client"):
-                    original = owner.__dict__["send"]
-                    wrapper = make(original)
-                    owner.send = wrapper
-                    self._put_on[f"{package}.{name}"] = owner, original, wrapper
-
-    def _unwrap(self) -> None:
-        for owner, original, wrapper in self._put_on.values():
-            # Somebody else's patch on top of ours stays; ours, below it, is transparent outside of calls.
-            if owner.__dict__.get("send") is wrapper:
-                owner.send = original
-        self._put_on.clear()
+                    self._stack.enter_context(Wrappers(owner, {"send": make}).on())
+                    self._put_on.add(f"{package}.{name}")
 
     def _send(self, original: _Method) -> _Method:
         @functools.wraps(original)

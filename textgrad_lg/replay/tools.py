@@ -23,8 +23,8 @@ from pydantic import PrivateAttr
 from typing_extensions import override
 
 from textgrad_lg.errors import ReplayError
-from textgrad_lg.overlay.chatmodel import Wrappers
 from textgrad_lg.overlay.scope import surroundings
+from textgrad_lg.overlay.wrappers import Wrappers
 from textgrad_lg.record.notes import REPLAYED, SECONDS
 from textgrad_lg.replay.book import Asked, Book
 from textgrad_lg.replay.keys import NoKey, arguments, lane, renamed, tool_key
