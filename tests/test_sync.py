@@ -6,6 +6,7 @@ import asyncio
 import json
 import multiprocessing
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -239,7 +240,9 @@ def test_nothing_is_left_open_when_the_process_ends():
     inside = "\nasync def f(): run_sync(asyncio.sleep(0))\nasyncio.run(f())"
     command = [sys.executable, "-X", "dev", "-W", "error", "-c", script + inside]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    # asyncio also tells there what took long, which depends on the machine.
+    told = [line for line in done.stderr.splitlines() if not re.fullmatch(r"Executing <Task .* took [\d.]+ seconds", line)]
+    assert (done.returncode, told) == (0, [])
 
 
 def test_what_a_stale_connection_is():

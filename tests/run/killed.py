@@ -21,7 +21,6 @@ import json
 import os
 import pkgutil
 import random
-import re
 import resource
 import signal
 import sys
@@ -44,8 +43,6 @@ from textgrad_lg.run.receipts import Receipts
 from textgrad_lg.testing import ScriptedChatModel
 from textgrad_lg.types import Tools
 
-# Marks of fences differ from run to run, and from session to session of one run they do not.
-MARK = re.compile(r" [0-9a-f]{16}>>>")
 # So few examples that a gate at the usual levels would take nothing.
 SHARE = 0.35
 """Of all that a run does, at most, after which a session is killed at random: it goes on with what is left."""
@@ -90,9 +87,7 @@ class Session:
 
         @functools.wraps(answer)
         def told(messages):
-            key = hashlib.sha256(json.dumps([who, *(MARK.sub(">>>", m.text) for m in messages)]).encode()).hexdigest()[
-                :12
-            ]
+            key = hashlib.sha256(json.dumps([who, *(m.text for m in messages)]).encode()).hexdigest()[:12]
             self.say("asked", who, key)
             reply = answer(messages)
             self.say("answered", who, key)

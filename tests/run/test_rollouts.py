@@ -94,6 +94,7 @@ def test_a_rollout_that_was_kept_takes_its_replies_and_little_more(tmp_path):
             # The second half tells what each takes: the first also holds what is made once.
             for half in (evals.examples[:count], evals.examples[count:]):
                 evaluated(run, half)
+                run.metering.made()  # When a step ends, they are told and forgotten.
                 gc.collect()
                 kept.append(tracemalloc.get_traced_memory()[0])
         finally:

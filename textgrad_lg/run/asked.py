@@ -37,9 +37,11 @@ class Asked:
     Attributes:
         rollouts: The run's rollouts, with its journal, its meters and its model.
         model: Gives the model; called only where there is something to ask.
-        seed: The run's seed. With the run's id, which the journal keeps, it makes the marks of the fences around data: nobody
-            who wrote a text before the run began can know them, and a run that goes on asks the same again.
-        quote: Whether data are shown as JSON strings, as those of strangers are; see `templates.guarded`.
+        seed: The run's seed.
+        quote: Whether data are strangers', and shown as JSON strings between fences whose marks are made with the run's id,
+            which the journal keeps: nobody who wrote a text before the run began can know them, and a run that goes on asks
+            the same again; see `templates.guarded`. Otherwise the marks go by the texts alone, so that two runs with the same
+            seed ask the same.
     """
 
     rollouts: Rollouts
@@ -71,7 +73,7 @@ class Asked:
             meter = self.rollouts.metering.meter(phase)
             model = await self.model()
             receipts = self.rollouts.memos.receipts
-            fences = guarded(f"{self.seed}:{self.rollouts.run}", quote=self.quote)
+            fences = guarded(f"{self.seed}:{self.rollouts.run}" if self.quote else "", quote=self.quote)
             with fences, overlay({}, meter=meter, memory=receipts.replay(f"{kind} {key}")):
                 answer = await ask(model)
             # Before anything is kept: the answer may count a call as failed that only could not be kept.
