@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from textgrad_lg.handle import Prompt, Setting
     from textgrad_lg.optim import TGD, EditLimits, Joint, JustRewrite, Momentum, Paraphrase, Pareto
     from textgrad_lg.prompt import Demo, Template
+    from textgrad_lg.redact import Redactor
     from textgrad_lg.registry import MemoryRegistry, PromptRegistry, SQLiteRegistry
     from textgrad_lg.run import (
         Budget,
@@ -60,6 +61,7 @@ else:
             "overlay": "",
             "prompt": "Demo Template",
             "record": "",
+            "redact": "Redactor",
             "registry": "MemoryRegistry PromptRegistry SQLiteRegistry",
             "replay": "",
             "run": "Budget Diagnosis DiagnosisPlan Follower OptimizeResult Plan Price Settings adiagnose aoptimize attach"
@@ -105,6 +107,7 @@ __all__ = [
     "Prompt",
     "PromptRegistry",
     "Real",
+    "Redactor",
     "SQLiteRegistry",
     "Score",
     "Setting",

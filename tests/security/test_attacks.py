@@ -8,7 +8,7 @@ import pytest
 
 from tests.security.attacks import ATTACKS, Attack
 from tests.security.worlds import Obedient, candidates, differentiated, optimizers, planted_trace, proposed
-from textgrad_lg.optim import edit
+from textgrad_lg.optim import Kind, edit
 from textgrad_lg.run.gate import minibatch_gate
 from textgrad_lg.types import Strategy
 from textgrad_lg.update import Update
@@ -19,6 +19,8 @@ NAMED = [pytest.param(attack, id=f"{attack.kind}-{at}") for at, attack in enumer
 
 async def accepted(attack: Attack, allow=(), *, by_tool=False, strategy=Strategy.AUTO, names=None) -> list[Update]:
     """What gates that let everything pass would accept of what the optimizers propose."""
+    # What is measured here is the screens by form; what a stranger says whole is in `test_fresh`.
+    allow = (*allow, Kind.BORROWED)
     model = Obedient(payload=attack.text)
     trace = planted_trace(attack.text, by_tool=by_tool)
     gradients = await differentiated(trace, model, strategy)

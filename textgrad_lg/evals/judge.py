@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from textgrad_lg.errors import EvaluatorError
-from textgrad_lg.evals.text import as_text
+from textgrad_lg.evals.text import as_json, as_text
 from textgrad_lg.llm import Form, ask, resolve_model
+from textgrad_lg.redact import Redaction, in_force
 from textgrad_lg.templates import fence, fill
 
 if TYPE_CHECKING:
@@ -33,7 +34,8 @@ class Judgement(Form):
 class TextLoss:
     """An evaluator that asks a model how well the output does what `instruction` says.
 
-    Inputs, output and reference are shown to the model as data, between fences that they cannot forge.
+    Inputs, output and reference are shown to the model as data, between fences that they cannot forge, and as the run's
+    redactor lets them through (`Settings.redactor`). Where strangers wrote them, as in `learn`, they are quoted as JSON.
 
     Example:
         >>> polite = TextLoss("The reply is polite, and promises nothing that the policy does not.")
@@ -105,4 +107,7 @@ class TextLoss:
 
 
 def _data(label: str, value: Any) -> str:
+    redactor = in_force()
+    if redactor is not None:
+        value = Redaction(redactor).value(f"judged.{label}", as_json(value))
     return fence(label, as_text(value), tokens=_TOKENS)

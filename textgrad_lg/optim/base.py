@@ -66,7 +66,8 @@ class StepContext:
         own: The graph's own texts, from which the ceiling on all growth is counted; see `own_text`.
         domains: Which values the settings among the Parameters may take.
         examples: The train examples, so that a text that copies one out can be refused. None of validation or test.
-        traces: The traces behind the Gradients, so that a text that copies out of one can be refused.
+        traces: The traces behind the Gradients, of this step and of steps before, so that a text that copies out of one can
+            be refused.
         sources: Whose traces those are that strangers made, by id: an end user, a thread, a group. A trace that is not there
             is a source of its own. None where the traces are runs of the user's own examples: then nobody's share is capped.
         share: Part of the Gradients on one Parameter that one source may give; the rest of them is left out of `gradients`.

@@ -79,13 +79,22 @@ _FORBIDDEN = re.compile(
     r"|\bniemals|\bnie|\bne|\bnunca|\bjamais|\bno|\bnon|\bnooit|\bникогда не|\bне|不要|切勿|绝不)(?: ever)? ?\Z",
     re.IGNORECASE,
 )
-_ALIKE = str.maketrans("авеёіїјкмнорѕстухһԁԛԝαειικνορτυχ", "abeeiijkmhopsctyxhdqwaeiikvoptux")
+ALIKE = str.maketrans("авеёіїјкмнорѕстухһԁԛԝαειικνορτυχ", "abeeiijkmhopsctyxhdqwaeiikvoptux")
 """Cyrillic and Greek letters that look like Latin ones."""
 _GAP = re.compile(r"[\s*_`\"“”]+")
 _SPELLED = re.compile(r"(?<!\S)(?:[A-Za-z] ){3,}[A-Za-z](?!\S)")
 """Words whose letters stand apart."""
 _BEFORE = 24
 """Characters before a phrase in which a word that forbids it is looked for."""
+
+
+_MIXED = re.compile(r"(?<![\w@$])(?=[\w@$]*[A-Za-z])(?=[\w@$]*[0-9@$])[\w@$]{3,}(?![\w@$])")
+_DIGITS = str.maketrans("013457@$", "oieastas")
+"""Digits and signs that are written for letters."""
+
+
+def _lettered(text: str) -> str:
+    return _MIXED.sub(lambda found: found[0].translate(_DIGITS), text)
 
 
 def overrides(text: str) -> Iterator[str]:
@@ -95,7 +104,7 @@ def overrides(text: str) -> Iterator[str]:
         text: Any text.
     """
     joined = _SPELLED.sub(lambda found: found[0].replace(" ", ""), text)
-    for read in dict.fromkeys((text, joined, joined.casefold().translate(_ALIKE))):
+    for read in dict.fromkeys((text, joined, joined.casefold().translate(ALIKE), _lettered(joined))):
         spaced = _GAP.sub(lambda gap: "\n" if "\n" in gap[0] else " ", read)
         for found in _OVERRIDE.finditer(spaced):
             if not _FORBIDDEN.search(spaced[max(0, found.start() - _BEFORE) : found.start()]):

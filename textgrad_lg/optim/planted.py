@@ -35,6 +35,7 @@ class Kind(StrEnum):
         MARKER: What a chat template or an agent takes for a turn, a role or a tool call.
         OVERRIDE: Words that lift earlier instructions, give the prompt away, or command who writes prompts.
         COPIED: Words copied out of one trace; see `optim.copied`.
+        BORROWED: A sentence that a stranger says in a trace; see `optim.borrowed`.
     """
 
     ADDRESS = "address"
@@ -46,6 +47,7 @@ class Kind(StrEnum):
     MARKER = "marker"
     OVERRIDE = "override"
     COPIED = "copied"
+    BORROWED = "borrowed"
 
 
 _TOP = "com|org|net|info|biz|io|ai|dev|app|xyz|edu|gov|mil|onion|uk|de|fr|eu|ru|cn|jp|ch|nl|br|kr|tw|hk|tk|gg|cc"
@@ -120,6 +122,7 @@ _MARKUP = re.compile(
     | (?:<|&lt;) \s{0,3} \w{1,20} \s [^<>]{0,500}? \b (?:src|srcset|href|poster|formaction|background|on[a-z]{3,20}) \s{0,3} =
     | \b url \s{0,3} \( \s{0,3} ["']? (?: \w+: | //)
     | @import \b
+    | <!-- (?!\s*/?frozen\s*-->)                                           # a reader of what it is rendered to does not see it
     """,
     re.VERBOSE | re.IGNORECASE,
 )
@@ -131,9 +134,10 @@ _MARKER = re.compile(
     | </? (?:start|end)_of_turn > | <(?:bos|eos)>
     | </? (?:system|assistant|developer|system[_-]?(?:prompt|message|reminder)|tool[_-]?(?:call|use|result|response)s?
         |function[_-]?(?:call|result|response)s?|invoke|antml:\w+) (?:\s[^<>]{0,200})? >
-    | ^ [ \t]* (?:[*_]{2})? (?:system|developer|assistant|human)
+    | (?:^|(?<=[.:;!?>)\]][ ])) [ \t]* (?:[*_]{2})? (?:system|developer|assistant|human)
         (?:\s(?:message|prompt|override|note|notice))? (?:[*_]{2})? \s? : (?:[*_]{2})?
     | (?<![^\s*_]) \#{1,6} [ \t]* (?:system|instruction|response|human|user|assistant) [ \t]* :
+    | ^ \#{1,6} [ \t]* (?:human|assistant) [ \t]* $
     | ^ [ \t]* Action\ Input: | ```[ ]?tool_(?:code|call)
     | ["']role["'] \s{0,3} : \s{0,3} ["'](?:system|developer|assistant|user|tool|function)["']
     | ["'](?:tool_calls?|function_call|tool_use)["'] \s{0,3} :
@@ -236,8 +240,14 @@ def _matches(pattern: re.Pattern[str]) -> Callable[[str], Iterator[str]]:
 
 
 def _addresses(text: str) -> Iterator[str]:
-    for found in _ADDRESS.finditer(_DOT.sub(".", re.sub(r"(?i)\bhxxp", "http", text))):
+    for found in _ADDRESS.finditer(_refanged(text)):
         yield found[0].rstrip(".,;:!?)]}*_").casefold()
+
+
+def _refanged(text: str) -> str:
+    """Addresses as they are meant, where they are written so that nobody follows them."""
+    text = re.sub(r"[\[({]([:/.@]|://)[\])}]", r"\1", text)
+    return _DOT.sub(".", re.sub(r"(?i)\bhxxp", "http", text))
 
 
 def _keys(text: str) -> Iterator[str]:

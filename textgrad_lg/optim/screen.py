@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING
 
 from textgrad_lg.errors import ModelError, TemplateError
 from textgrad_lg.optim.base import Proposals
+from textgrad_lg.optim.borrowed import Borrowed
 from textgrad_lg.optim.copied import Copied
 from textgrad_lg.optim.edit import EditLimits, check
-from textgrad_lg.optim.leakage import Leakage
+from textgrad_lg.optim.leakage import Leakage, texts_in
+from textgrad_lg.optim.planted import Kind
 from textgrad_lg.optim.provenance import traced
+from textgrad_lg.optim.sources import SOURCE
 
 if TYPE_CHECKING:
     from textgrad_lg.optim.base import Proposer, StepContext
@@ -55,6 +58,9 @@ class Screen:
             self.context.examples, self.context.gradients, quoted=self.limits.quoted, answer=self.limits.answer
         )
         texts = [template.text for template in self.context.parameters.values()]
+        self._texts = texts
+        traces = () if Kind.BORROWED in self.limits.allow else self.context.traces
+        self._borrowed = Borrowed(traces, tools=self.context.sources is None)
         self._copied = Copied(self.context.traces, self.context.sources or {}, self.limits.copied, texts)
 
     def admits(self, candidate: Sequence[Update]) -> bool:
@@ -83,15 +89,23 @@ class Screen:
             return f"{update.site} is not a Parameter that may change"
         if update.old != self.context.parameters[update.site]:
             return f"it was made for another text than the one in force at {update.site}"
-        return check(
+        own = self.context.own_text(update.site)
+        reason = check(
             update.old,
             update.new,
             limits=self.limits.at(update.site),
-            own=self.context.own_text(update.site),
+            own=own,
             leakage=self._leakage,
             copied=self._copied,
             domain=self.context.domains.get(update.site),
         )
+        # A setting's value and a demonstration are no sentences.
+        if reason is not None or update.site in self.context.domains or update.new.text == update.old.text:
+            return reason
+        examples = (example for example in self.context.examples if SOURCE not in example.metadata)
+        said = (text for at in examples for value in (at.inputs, at.reference_outputs) for text in texts_in(value))
+        known = (*self._texts, own.text, *self.limits.trusted, *said)
+        return self._borrowed.found(update.new.text, known)
 
 
 async def draw(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from textgrad_lg.llm import model_name
 from textgrad_lg.overlay import overlay
 from textgrad_lg.record import static_models
+from textgrad_lg.redact import redacting
 from textgrad_lg.run.emit import Emitter, installed_callbacks
 from textgrad_lg.run.home import home
 from textgrad_lg.run.journal import Journal
@@ -116,7 +117,7 @@ def opened(
             Metering(ledger, prices),
             journal,
             schedule,
-            Emitter(run, (*callbacks, *installed_callbacks()), time.time),
+            Emitter(run, (*callbacks, *installed_callbacks(callbacks)), time.time),
             run,
             config or {},
             OwnModel(journal, critic),
@@ -124,7 +125,8 @@ def opened(
             patience=Patience(settings.timeout),
         )
         # Open for the whole run: a node's thread that outlives a cancelled rollout must still be metered.
-        with carry_context() if settings.carry_context else nullcontext(), overlay({}, limits=schedule.limits):
+        context = carry_context() if settings.carry_context else nullcontext()
+        with context, overlay({}, limits=schedule.limits), redacting(settings.redactor):
             yield Opened(rollouts, folder)
 
 

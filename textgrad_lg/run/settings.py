@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
@@ -11,6 +11,7 @@ from textgrad_lg.errors import DataError
 from textgrad_lg.types import Strategy, Tools
 
 if TYPE_CHECKING:
+    from textgrad_lg.redact import Redactor
     from textgrad_lg.types import JSON
 
 
@@ -45,6 +46,9 @@ class Settings:
         timeout: Seconds that a run of the graph, and each evaluator, may take, with what it waits for its turn; None for
             as long as it takes. A rollout that takes longer scores 0, and an evaluator then has no score. Their threads
             cannot be ended, and are left behind: they make no further model call, and nothing waits for them.
+        redactor: Decides what may be shown of what runs hold: to the model that criticises, to those that propose, to the
+            library's own judges, and to spans whose callback has none of its own; see `textgrad_lg.redact`. The graph, and
+            evaluators of your own, are given what there is. A run that had one is gone on with only with one.
     """
 
     steps: int = 4
@@ -63,6 +67,7 @@ class Settings:
     tools: Tools = Tools.RUN
     pure_tools: tuple[str, ...] = ()
     timeout: float | None = None
+    redactor: Redactor | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         for name in ("steps", "batch", "validate", "concurrency", "repeats"):
@@ -80,6 +85,10 @@ class Settings:
             except ValueError as error:
                 raise DataError(f"Settings({name}={given!r}): it has to be {', '.join(kind)}") from error
         self._check_tools()
+        if self.redactor is not None and not callable(self.redactor):
+            raise DataError(
+                f"Settings(redactor={self.redactor!r}): it has to be a function of a place and a value, or None"
+            )
         for name in ("alpha", "significance"):
             if not 0 < getattr(self, name) < 1:
                 raise DataError(f"Settings({name}={getattr(self, name)}): it has to lie between 0 and 1")
@@ -96,11 +105,15 @@ class Settings:
             raise DataError(f"Settings(pure_tools={self.pure_tools!r}): it has to be the names of tools, as a tuple")
 
     def to_json(self) -> dict[str, JSON]:
-        """The settings as plain values."""
+        """The settings as plain values; of a redactor only that there is one."""
+        # Without it, because `asdict` would copy what it holds.
+        plain = asdict(replace(self, redactor=None))
+        del plain["redactor"]
         return {
-            **asdict(self),
+            **plain,
             "fractions": list(self.fractions),
             "strategy": self.strategy.value,
             "tools": self.tools.value,
             "pure_tools": list(self.pure_tools),
+            **({} if self.redactor is None else {"redactor": True}),
         }

@@ -117,8 +117,12 @@ def named(name: str) -> str:
 
     Names of nodes and tools are the application's, but those of an imported trace are whatever its sender says.
     """
-    seen = "".join(char if unicodedata.category(char) not in _UNSEEN else " " for char in name)
-    return " ".join(_apart(seen).split())[:_NAME]
+    return " ".join(_apart(visible(name)).split())[:_NAME]
+
+
+def visible(text: str) -> str:
+    """The text with a blank in the place of each character that no reader sees."""
+    return "".join(char if unicodedata.category(char) not in _UNSEEN else " " for char in text)
 
 
 def clip(text: str, tokens: int) -> str:

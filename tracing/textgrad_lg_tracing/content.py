@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import builtins
 import json
-import logging
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from textgrad_lg import errors
+from textgrad_lg.redact import Redactor, shown
 from textgrad_lg_tracing import attributes as at
 from textgrad_lg_tracing.secrets import MASK, mask, named
 
@@ -21,15 +20,11 @@ if TYPE_CHECKING:
 
     from textgrad_lg.types import JSON
 
-Redactor = Callable[[str, object], object]
-"""Given the place of a value and the value, returns what may be shown. The place begins with the attribute's key, as in
-`gen_ai.input.messages.0.parts.0.content`; the value is text, a number, a boolean or None: never a list or a mapping."""
+__all__ = ["Content", "Redactor", "clip", "error_type", "messages"]
 
-_log = logging.getLogger("textgrad_lg_tracing")
 _MIME = {at.INPUT: at.INPUT_MIME, at.OUTPUT: at.OUTPUT_MIME}
 _ROLES = {"human": "user", "ai": "assistant"}
 _NAME = re.compile(r"(?:\w+\.)*([A-Z]\w*)(?=$|[:(])")
-_WITHHELD = "[withheld: the redactor failed]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,23 +53,23 @@ class Content:
         for key, value in values.items():
             if value is None:
                 continue
-            shown = self._redacted(key, value)
-            text = shown if isinstance(shown, str) else _dump(shown)
+            passed = self._redacted(key, value)
+            text = passed if isinstance(passed, str) else _dump(passed)
             if len(text) > self.limit:
-                text = clip(text, self.limit) if isinstance(shown, str) else _shrink(shown, self.limit)
+                text = clip(text, self.limit) if isinstance(passed, str) else _shrink(passed, self.limit)
                 found[at.CONTENT_TRUNCATED] = True
-            if shown != value:
+            if passed != value:
                 found[at.CONTENT_REDACTED] = True
             found[key] = text
             if key in _MIME:
-                found[_MIME[key]] = "text/plain" if isinstance(shown, str) else "application/json"
+                found[_MIME[key]] = "text/plain" if isinstance(passed, str) else "application/json"
         return found
 
     def error(self, error: str) -> tuple[dict[str, AttributeValue], str]:
         """The attributes of an `exception` event and a description of it; without content only the exception's type."""
         name = error_type(error)
-        shown = self.fields({at.EXCEPTION_MESSAGE: error})
-        return {at.EXCEPTION_TYPE: name, **shown}, str(shown.get(at.EXCEPTION_MESSAGE, name))
+        told = self.fields({at.EXCEPTION_MESSAGE: error})
+        return {at.EXCEPTION_TYPE: name, **told}, str(told.get(at.EXCEPTION_MESSAGE, name))
 
     def _redacted(self, place: str, value: JSON) -> JSON:
         if isinstance(value, dict):
@@ -86,14 +81,7 @@ class Content:
             return [self._redacted(f"{place}.{index}", item) for index, item in enumerate(value)]
         if isinstance(value, str):
             value = mask(value)
-        if self.redactor is None:
-            return value
-        try:
-            shown = self.redactor(place, value)
-        except Exception as error:  # noqa: BLE001  what the redactor did not pass must not be shown, and the run goes on
-            _log.debug("the redactor raised %s at %s", type(error).__name__, place)
-            return _WITHHELD
-        return shown if isinstance(shown, str | int | float | bool | None) else str(shown)
+        return value if self.redactor is None else shown(self.redactor, place, value)
 
 
 def error_type(error: str) -> str:

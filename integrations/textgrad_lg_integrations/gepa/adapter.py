@@ -12,8 +12,10 @@ from textgrad_lg.events import Discovered
 from textgrad_lg.gradient import Gradients
 from textgrad_lg.llm import resolve_model
 from textgrad_lg.optim import EditLimits, Leakage, check, rank
+from textgrad_lg.optim.copied import Copied
 from textgrad_lg.optim.edit import keep_margins
 from textgrad_lg.overlay import Replacement, bind
+from textgrad_lg.redact import Redaction
 from textgrad_lg.run.budget import Budget
 from textgrad_lg.run.prices import Prices
 from textgrad_lg.run.settings import Settings
@@ -45,6 +47,8 @@ if TYPE_CHECKING:
 
 G = TypeVar("G")
 
+_RUNS = 100
+"""Latest runs that reflection was shown, out of which no new text may copy."""
 _REFUSALS = 3
 """Latest refusals of new texts that the reflection on a component is told of."""
 
@@ -72,7 +76,7 @@ class GraphAdapter(Generic[G]):
     made from the Gradients on that Parameter alone: what each of its calls was given, what the call made, and the feedback
     that the reverse pass has brought there.
 
-    A candidate with a text that code refuses (it loses a slot, plants an address, copies an example: `optim.check`) scores
+    A candidate with a text that code refuses (it loses a slot, plants an address, copies an example or a run: `optim.check`) scores
     0 without a run, and the next reflection on that component is told why. After the budget has refused a call, examples
     score 0 too, and `stop` tells gepa to end; scores from then on are lower bounds.
 
@@ -132,9 +136,11 @@ class GraphAdapter(Generic[G]):
         self.trainset, self.valset = list(splits.train), list(splits.validation)
         self._target, self._only = target, optimize_only
         limits = limits or EditLimits()
-        self._limits = replace(limits, trusted=(*limits.trusted, evals.goal))
+        self._limits = replace(limits, trusted=(*limits.trusted, evals.goal, *evals.said))
         self._leakage = Leakage(self.trainset, quoted=limits.quoted, answer=limits.answer)
         self._refused: dict[str, list[str]] = {}
+        self._shown: dict[str, Trace] = {}
+        self._admitted: set[tuple[str, str]] = set()
         self._turns: dict[tuple[int, str], int] = {}
         self._idle = (0, 0)
         self._met: _Found | None = None
@@ -222,7 +228,7 @@ class GraphAdapter(Generic[G]):
                 kept = (
                     row
                     for rollout in passed
-                    for row in records.passing(site, template, self._label(candidate, rollout.trace), rollout.score)
+                    for row in records.passing(site, template, self._seen(candidate, rollout.trace), rollout.score)
                 )
                 rows += [row for row in (next(kept, None),) if row is not None]
                 rows += [records.refused(self._refused[name])] if name in self._refused else []
@@ -285,11 +291,19 @@ class GraphAdapter(Generic[G]):
     def refusals(self, candidate: Mapping[str, str]) -> dict[str, str]:
         """Why code refuses texts of a candidate, by component; empty where it may be run."""
         found: dict[str, str] = {}
+        texts = [text.text for _, text in self._found.components.values()]
+        copied = Copied(tuple(self._shown.values()), most=self._limits.copied, texts=texts)
         for name in candidate:
             site, old, new = self._new(name, candidate)
+            # What was admitted stays so: a run that goes by it may repeat it.
+            if new == old or (name, new.text) in self._admitted:
+                continue
             limits, own = self._limits.at(site), self._found.own[site]
-            reason = None if new == old else check(old, new, limits=limits, own=own, leakage=self._leakage)
-            found |= {} if reason is None else {name: reason}
+            reason = check(old, new, limits=limits, own=own, leakage=self._leakage, copied=copied)
+            if reason is None:
+                self._admitted.add((name, new.text))
+            else:
+                found[name] = reason
         return found
 
     def texts(self, candidate: Mapping[str, str]) -> Texts:
@@ -353,12 +367,30 @@ class GraphAdapter(Generic[G]):
 
     def _credit(self, candidate: Mapping[str, str], trajectories: Sequence[Trajectory]) -> list[Credit]:
         failing = [rollout for rollout in _run(trajectories) if failed(rollout.scores, self.pass_at)]
-        return self.runs.credit(failing, lambda trace: self._label(candidate, trace))
+        found = self.runs.credit(failing, lambda trace: self._label(candidate, trace), self._hide)
+        for credit in found:
+            self._remember(credit.trace)
+        return found
 
     def _label(self, candidate: Mapping[str, str], trace: Trace | None) -> Trace:
         assert trace is not None
         texts = {**self._found.own, **{site: change.new for site, change in self.texts(candidate).items()}}
         return replace(self._found.discovery, parameters=texts).label(trace)
+
+    def _hide(self, trace: Trace) -> Redaction:
+        return Redaction.on(self.settings.redactor, trace, self._found.own)
+
+    def _seen(self, candidate: Mapping[str, str], trace: Trace | None) -> Trace:
+        """A run as reflection is shown it, labelled."""
+        labelled = self._label(candidate, trace)
+        return self._remember(self._hide(labelled).trace(labelled))
+
+    def _remember(self, trace: Trace) -> Trace:
+        """Keep a run that reflection was shown, so that a text that copies out of it can be refused."""
+        self._shown[trace.id] = self._shown.pop(trace.id, trace)
+        while len(self._shown) > _RUNS:
+            del self._shown[next(iter(self._shown))]
+        return trace
 
     def _objectives(self, each: Trajectory) -> dict[str, float]:
         """A score for each evaluator; 0 for all where the graph was not run, or raised."""

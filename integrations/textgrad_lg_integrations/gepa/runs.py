@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from textgrad_lg.example import Example
     from textgrad_lg.gradient import Gradients
     from textgrad_lg.overlay import Texts
+    from textgrad_lg.redact import Redaction
     from textgrad_lg.run.budget import Budget
     from textgrad_lg.run.prices import Prices
     from textgrad_lg.run.settings import Settings
@@ -70,7 +71,7 @@ class Credit(NamedTuple):
     """One failing run, differentiated.
 
     Attributes:
-        trace: The run, with its Parameters and verdicts marked.
+        trace: The run, with its Parameters and verdicts marked, as far as it may be shown.
         gradients: The feedback on all of its Variables.
         score: Of the run.
     """
@@ -177,14 +178,17 @@ class Runs:
         jobs = [partial(self._one, example, texts) for example in batch]
         return self._kept(lambda: run_sync(self._rollouts.schedule.gather(jobs)))
 
-    def credit(self, failed: Sequence[Rollout], label: Callable[[Trace], Trace]) -> list[Credit]:
+    def credit(
+        self, failed: Sequence[Rollout], label: Callable[[Trace], Trace], hide: Callable[[Trace], Redaction]
+    ) -> list[Credit]:
         """Differentiate the failing runs. Asked again, it costs nothing: the journal has the answers.
 
         Args:
             failed: Runs with a Trace.
             label: Marks the Parameters in a Trace.
+            hide: What of a labelled Trace may be shown.
         """
-        jobs = [partial(self._backward, rollout, label) for rollout in failed]
+        jobs = [partial(self._backward, rollout, label, hide) for rollout in failed]
         try:
             return self._kept(lambda: run_sync(self._rollouts.schedule.gather(jobs)))
         except BudgetExhausted:
@@ -253,15 +257,20 @@ class Runs:
             return Trajectory(example, None, str(refused))
         return Trajectory(example, rollout)
 
-    async def _backward(self, rollout: Rollout, label: Callable[[Trace], Trace]) -> Credit:
+    async def _backward(
+        self, rollout: Rollout, label: Callable[[Trace], Trace], hide: Callable[[Trace], Redaction]
+    ) -> Credit:
         assert rollout.trace is not None
         settings, goal = self.plan.settings, self.plan.evals.goal
         started = time.time()
         trace = seed(label(rollout.trace), rollout.scores)
-        ask = partial(backward, trace, strategy=settings.strategy, goal=goal, concurrency=settings.concurrency)
-        gradients = await self._asked.gradients(content_key(trace.to_json(), settings.strategy, goal), ask)
+        redaction = hide(trace)
+        seen = redaction.trace(trace)
+        ask = partial(backward, seen, strategy=settings.strategy, goal=goal, concurrency=settings.concurrency)
+        gradients = await self._asked.gradients(content_key(seen.to_json(), settings.strategy, goal), ask)
+        gradients = redaction.evidence(gradients, trace, seen)
         self.emit(BackwardFinished, trace=trace, gradients=gradients, started=started, ended=time.time())
-        return Credit(trace, gradients, rollout.score)
+        return Credit(seen, gradients, rollout.score)
 
     async def _model(self) -> BaseChatModel | None:
         own = self._rollouts.own_model
