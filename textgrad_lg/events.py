@@ -1,13 +1,16 @@
 """Events: what an optimisation run tells its callbacks, one frozen dataclass each.
 
 A callback is any function of one event. It only observes: what it returns is ignored, and what it raises is logged and
-changes nothing.
+changes nothing. One that also has a method `around` is asked for a context in which each run of the graph is made; see
+`Around`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 from textgrad_lg.example import Score
 from textgrad_lg.gradient import Gradients
@@ -49,6 +52,41 @@ class Discovered(Event):
     trainable: tuple[Site, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a Trace that was not recorded here was read from. All is empty where that is not known.
+
+    Attributes:
+        backend: As in "otlp", "langsmith" or "phoenix".
+        producer: Who wrote the spans, as in "openinference".
+        trace: The trace's id, as the backend writes it.
+        spans: The Trace's Span ids to the backend's.
+    """
+
+    backend: str = ""
+    producer: str = ""
+    trace: str = ""
+    spans: Mapping[str, str] = field(default_factory=dict[str, str])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RolloutStarted(Event):
+    """The graph is about to be run on an example. Callbacks are not called with it; it is what `Around.around` is given.
+
+    A run that is made again, because its models could not be reached, is the same rollout.
+
+    Attributes:
+        rollout: Its id, which the Trace will have.
+        phase: What it is run for.
+        candidate: The hash of the texts it is run with.
+    """
+
+    rollout: str
+    phase: Phase
+    candidate: str
+    example: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ExampleScored(Event):
     """One rollout was run (or found in the journal, then `cached`) and judged.
@@ -59,6 +97,8 @@ class ExampleScored(Event):
         trace: The recorded run; None where the graph could not be started.
         scores: One a evaluator.
         error: The graph's own exception in words, where it raised.
+        rollout: The id that `Around.around` was given of it; empty where no run was made.
+        origin: Where the Trace was read from, if the run was made elsewhere, as in production; then it is `cached`.
     """
 
     phase: Phase
@@ -68,19 +108,23 @@ class ExampleScored(Event):
     scores: tuple[Score, ...]
     error: str | None = None
     cached: bool = False
+    rollout: str = ""
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BackwardFinished(Event):
     """The reverse pass over one Trace; `started` and `ended` are Unix times in seconds.
 
-    Those of one step are told together, in the order of the examples, so `time` is later than `ended`.
+    Those of one step are told together, in the order of the examples, so `time` is later than `ended`. `origin` says where
+    the Trace was read from, if the run was made elsewhere.
     """
 
     trace: Trace
     gradients: Gradients
     started: float
     ended: float
+    origin: Origin | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -95,7 +139,8 @@ class Gated(Event):
     """An Update was tested and accepted or rejected.
 
     Attributes:
-        gate: "edit" (checked by code), "minibatch" or "validation".
+        gate: "edit" (checked by code), "minibatch", "validation", or "judge" (recorded calls asked again and judged, where
+            `learn` has no graph).
         before: Mean score of the texts in force on the gate's examples; None for "edit".
         after: Mean score with the Update on the same examples; None for "edit".
         n: How many examples were compared.
@@ -231,3 +276,16 @@ class RunFinished(Event):
 
 Callback = Callable[[Event], None]
 """Observes a run. Called in the order of events, never two at a time."""
+
+
+@runtime_checkable
+class Around(Protocol):
+    """A callback that also has something in force while the graph runs, such as a span for others' spans to be put under."""
+
+    def around(self, event: RolloutStarted, /) -> AbstractContextManager[object]:
+        """What is entered around a run of the graph, and left when it has ended, before it is judged.
+
+        Runs are made side by side: what is entered must be of the task, as a `ContextVar` is, which the graph's threads
+        see too. What it raises is logged and changes nothing, and nor can it stop an exception of the run.
+        """
+        ...

@@ -12,12 +12,14 @@ from textgrad_lg.evals import failed
 from textgrad_lg.events import BackwardFinished, Proposed
 from textgrad_lg.gradient import Gradients
 from textgrad_lg.optim import StepContext
+from textgrad_lg.optim.provenance import traced
+from textgrad_lg.redact import Redaction
 from textgrad_lg.run.asked import content_key
 from textgrad_lg.run.demonstrations import demonstrations
 from textgrad_lg.run.gate import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Mapping, Sequence
+    from collections.abc import Awaitable, Iterable, Mapping, Sequence
 
     from langchain_core.language_models import BaseChatModel
 
@@ -26,6 +28,10 @@ if TYPE_CHECKING:
     from textgrad_lg.run.rollout import Candidate, Rollout
     from textgrad_lg.run.session import Session
     from textgrad_lg.site import Site
+    from textgrad_lg.trace import Trace
+
+_REMEMBERED = 100
+"""Latest traces out of which no new text may copy."""
 
 
 def judged(session: Session, before: Sequence[Rollout], base: Candidate) -> tuple[Sequence[Rollout], Sequence[Rollout]]:
@@ -68,8 +74,8 @@ async def gradients_on(session: Session, wrong: Sequence[Rollout]) -> Gradients:
     found = await session.rollouts.schedule.gather(jobs)
     # Told in the order of the examples, and not in that in which the critic happened to answer.
     for finished in found:
-        session.rollouts.emit(BackwardFinished, **finished)
         trace = finished["trace"]
+        session.rollouts.emit(BackwardFinished, **finished, origin=session.rollouts.origins.get(trace.id))
         for failure in finished["gradients"].failures:
             # The same failure on another example names another trace.
             kind = failure.replace(trace.id, "")
@@ -82,10 +88,13 @@ async def _backward(session: Session, rollout: Rollout, tried: Mapping[Site, Seq
     assert rollout.trace is not None
     strategy, goal = session.settings.strategy, session.evals.goal
     trace = seed(rollout.trace, rollout.scores)
+    hide = Redaction.on(session.settings.redactor, trace, session.parameters)
+    seen = hide.trace(trace)
     started = time.time()
-    ask = partial(backward, trace, strategy=strategy, goal=goal, tried=tried, concurrency=session.settings.concurrency)
-    key = content_key(trace.to_json(), tried, strategy, goal)
-    gradients = await session.asked.gradients(key, ask)
+    ask = partial(backward, seen, strategy=strategy, goal=goal, tried=tried, concurrency=session.settings.concurrency)
+    key = content_key(seen.to_json(), tried, strategy, goal)
+    gradients = hide.evidence(await session.asked.gradients(key, ask), trace, seen)
+    # What is told is what was recorded: whoever shows it redacts it anew.
     return {"trace": trace, "gradients": gradients, "started": started, "ended": time.time()}
 
 
@@ -105,11 +114,12 @@ async def proposals_for(
     optimizer, decisions, emit = session.optimizer, session.decisions, session.rollouts.emit
     decisions.gradients = gradients
     texts = session.texts(base)
+    hide = Redaction(session.settings.redactor)
     context = StepContext(
         parameters={site: template for site, template in texts.items() if site in session.discovery.trainable},
         gradients=gradients,
         goal=session.evals.goal,
-        demos=_demos(before, wrong, texts),
+        demos={site: hide.demos(demos) for site, demos in _demos(before, wrong, texts).items()},
         attempts=tuple(decisions.attempts),
         step=emit.step,
         seed=session.settings.seed,
@@ -120,8 +130,8 @@ async def proposals_for(
     key = content_key(context)
     context = replace(
         context,
-        examples=tuple(session.splits.train),
-        traces=tuple(rollout.trace for rollout in wrong if rollout.trace is not None),
+        examples=tuple(map(hide.example, session.splits.train)),
+        traces=_shown(session, (at.trace for at in wrong if at.trace is not None), texts),
         sources=session.sources,
         said=session.evals.said,
     )
@@ -129,7 +139,8 @@ async def proposals_for(
     def ask(model: BaseChatModel | None) -> Awaitable[Proposals]:
         return optimizer.propose(replace(context, model=model))
 
-    proposals = await session.asked.proposals(key, ask)
+    # Once more, for optimizers of other makes.
+    proposals = traced(await session.asked.proposals(key, ask), gradients)
     for update, reason in proposals.rejected:
         decisions.decide((update,), "edit", Verdict(False, reason, None, None, 0), final=True)
     every = (update for group in (proposals.updates, *proposals.joint) for update in group)
@@ -138,6 +149,16 @@ async def proposals_for(
     for failure in proposals.failures:
         session.warnings.add(f"a proposer failed: {failure}")
     return proposals
+
+
+def _shown(session: Session, traces: Iterable[Trace], texts: Mapping[Site, Template]) -> tuple[Trace, ...]:
+    """The traces behind feedback, of this step and of steps before: what was read there may come back as a memory."""
+    for trace in traces:
+        session.shown.pop(trace.id, None)
+        session.shown[trace.id] = Redaction.on(session.settings.redactor, trace, texts).trace(trace)
+    while len(session.shown) > _REMEMBERED:
+        del session.shown[next(iter(session.shown))]
+    return tuple(session.shown.values())
 
 
 def _demos(

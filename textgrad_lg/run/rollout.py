@@ -8,6 +8,7 @@ import math
 import uuid
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from typing import TYPE_CHECKING, Any, Protocol, cast
@@ -15,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 from pydantic import TypeAdapter
 
 from textgrad_lg.evals import example_score, failed
-from textgrad_lg.events import ExampleScored, Warned
+from textgrad_lg.events import ExampleScored, Origin, Warned
 from textgrad_lg.example import Example, Score
 from textgrad_lg.overlay import Replacement, overlay
 from textgrad_lg.record.messages import kept_in
@@ -27,6 +28,7 @@ from textgrad_lg.run.spend import Spend
 from textgrad_lg.run.target import Job, Ran
 from textgrad_lg.site import Site
 from textgrad_lg.sync import is_stale
+from textgrad_lg.templates import guarded
 from textgrad_lg.trace import Trace
 from textgrad_lg.types import JSON, Meter, Phase
 
@@ -154,6 +156,9 @@ class Rollouts:
         held_out: Guards the test set.
         patience: How long a run of the graph, and an evaluator, is waited for.
         errors: The graph's own exceptions in this session, by example id, untouched.
+        origins: Where the Traces were read from that were not recorded here, by their ids.
+        secret: Where strangers wrote what is judged: what the marks of the fences around it are made from; see
+            `templates.guarded`. Empty where the user's own examples are judged.
     """
 
     target: Target
@@ -170,6 +175,8 @@ class Rollouts:
     held_out: HeldOut = field(default_factory=HeldOut)
     patience: Patience = field(default_factory=Patience)
     errors: dict[str, BaseException] = field(default_factory=dict[str, BaseException])
+    origins: dict[str, Origin] = field(default_factory=dict[str, Origin])
+    secret: str = ""
     _kept: dict[str, list[_Kept]] | None = field(default=None, init=False)
     _routes: dict[_Places, _Places] = field(default_factory=dict["_Places", "_Places"], init=False)
     _stale: bool = field(default=False, init=False)
@@ -257,20 +264,23 @@ class Rollouts:
             scores=rollout.scores,
             error=rollout.raised,
             cached=cached,
+            rollout="" if cached else self._name(example, candidate, phase),
+            origin=self.origins.get(rollout.trace.id) if rollout.trace else None,
         )
         return rollout
 
     async def _run(self, example: Example, candidate: Candidate, phase: Phase, tries: int = _TRIES) -> Rollout:
         self.metering.ledger.begin(phase)
         meter = self.metering.meter(phase)
-        again = f"/{self.repeat}" if self.repeat else ""
-        what = f"{self.run}/{phase}/{example.id}/{candidate_hash(candidate)}{again}"
-        name = hashlib.sha256(what.encode()).hexdigest()[:32]
+        name = self._name(example, candidate, phase)
         cut_off = self._find(example, candidate) is None
         memo = self.memos.open(self._memory(example), name, complete=self._has_ended(example), goes_on=cut_off)
         try:
             # What another candidate is asking on the same example is not asked twice; a repetition draws anew.
-            with overlay(flight=self.schedule.flight(f"{example.id}{again}")):
+            with (
+                overlay(flight=self.schedule.flight(f"{example.id}{self._again}")),
+                self.emit.around(rollout=name, phase=phase, candidate=candidate_hash(candidate), example=example.id),
+            ):
                 job = self._job(example, candidate, meter, name, memo)
                 ran = await self.patience.run(self.target, job, self.schedule, meter)
         finally:
@@ -295,12 +305,23 @@ class Rollouts:
             return Rollout(example, ran.trace, (Score(key, 0.0, f"{type(ran.error).__name__}: {ran.error}"),))
         return Rollout(example, ran.trace, await self._judged(example, ran, phase, name))
 
+    @property
+    def _again(self) -> str:
+        """What tells a repetition from the first run."""
+        return f"/{self.repeat}" if self.repeat else ""
+
+    def _name(self, example: Example, candidate: Candidate, phase: Phase) -> str:
+        """The id of a rollout, and of its Trace: the same in each session of the run."""
+        what = f"{self.run}/{phase}/{example.id}/{candidate_hash(candidate)}{self._again}"
+        return hashlib.sha256(what.encode()).hexdigest()[:32]
+
     async def _judged(self, example: Example, ran: Ran, phase: Phase, name: str, times: int = 1) -> tuple[Score, ...]:
         # Judging the test set is a part of its cost, and draws on what was kept back for it.
         judging = self.metering.meter(Phase.TEST if phase is Phase.TEST else Phase.JUDGE)
         memory = self.memos.receipts.replay(f"verdict {name}")
         try:
-            with overlay({}, meter=judging, memory=memory), self.patience.evaluators():
+            fences = guarded(self.secret) if self.secret else nullcontext()
+            with fences, overlay({}, meter=judging, memory=memory), self.patience.evaluators():
                 scores = await self.evals.score(example, ran.outputs, trace=ran.trace, model=self.own_model.model)
         finally:
             if self.patience.seconds is not None:

@@ -5,15 +5,16 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from opentelemetry.trace import SpanContext, TraceFlags
-
 from textgrad_lg.types import SpanKind
 from textgrad_lg_tracing import attributes as at
+from textgrad_lg_tracing import production
 from textgrad_lg_tracing.attributes import Kind
 from textgrad_lg_tracing.draft import Draft
 from textgrad_lg_tracing.rollouts import label, llm, outermost
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from opentelemetry.util.types import AttributeValue
 
     from textgrad_lg.events import BackwardFinished
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
 MAX_IDS = 32
 """How many ids of Gradients one attribute holds."""
-_TRACE_ID_DIGITS, _SPAN_ID_DIGITS = 32, 16
 
 
 def backward(
@@ -44,16 +44,19 @@ def backward(
         What shows the criticism of each Span, by its id; "" stands for the whole pass.
     """
     trace, gradients = event.trace, event.gradients
+    source = production.source(event) if forward is None else {}
     top = root.add(Draft("backward", event.started, max(event.started, event.ended)))
     top.attributes = lambda: {
         at.PHASE: "backward",
+        **source,
+        **(production.named(event, outer.id if outer else "") if forward is None else {}),
         at.TRACE: trace.id,
         at.GRADIENT_COUNT: len(gradients),
         at.GRADIENT_FAILURES: len(gradients.failures),
         **content.fields({at.OUTPUT: [_shown(g) for g in gradients if g.site is not None]}),
     }
     outer = outermost(trace)
-    top.differentiates = forward.draft if forward else _imported(trace, outer.id if outer else "")
+    top.differentiates = forward.draft if forward else production.context(event, outer.id if outer else "")
     drawn = {"": top}
     by_span: dict[str, tuple[list[Gradient], list[GradientCall]]] = {}
     for gradient in gradients:
@@ -72,18 +75,19 @@ def backward(
         end = max((offset + call.end for call in calls), default=start)
         now = max(now, end)
         draft = top.add(Draft(f"backward {label(span, name)}", start, end))
-        draft.attributes = partial(_differentiated, trace, span, found, gradients.items, content)
+        own = source if forward else {**source, **production.named(event, name)}
+        draft.attributes = partial(_differentiated, trace, span, found, gradients.items, content, source=own)
         draft.events = [(at.GRADIENT_EVENT, _event(gradient, content)) for gradient in found[:MAX_IDS]]
         drawn[name] = draft
         draft.error = next((call.error for call in calls if call.error is not None), None)
         if forward is None:
-            draft.differentiates = _imported(trace, name)
+            draft.differentiates = production.context(event, name)
         elif span is not None and span.kind is SpanKind.EVAL:
             draft.differentiates = forward.losses.get(span.name, forward.draft)
         else:
             draft.differentiates = forward.spans.get(name, forward.draft)
         for call in calls:
-            about = partial(_call, call, cached=bool(offset))
+            about = partial(_call, call, source, cached=bool(offset))
             start, end = offset + call.start, offset + call.end
             draft.add(Draft(f"chat {call.model}", start, end, about, Kind.LLM, remote=True, error=call.error))
     top.cover()
@@ -91,11 +95,17 @@ def backward(
 
 
 def _differentiated(
-    trace: Trace, span: Span | None, found: list[Gradient], every: tuple[Gradient, ...], content: Content
+    trace: Trace,
+    span: Span | None,
+    found: list[Gradient],
+    every: tuple[Gradient, ...],
+    content: Content,
+    *,
+    source: Mapping[str, AttributeValue],
 ) -> dict[str, AttributeValue]:
     made = {variable.id for variable in trace.variables if span is not None and variable.span == span.id}
     downstream: list[JSON] = [_shown(gradient) for gradient in every if gradient.variable in made]
-    about: dict[str, AttributeValue] = {at.PHASE: "backward", at.GRADIENT_COUNT: len(found)}
+    about: dict[str, AttributeValue] = {at.PHASE: "backward", **source, at.GRADIENT_COUNT: len(found)}
     about[at.GRADIENT_IDS] = tuple(gradient.id for gradient in found[:MAX_IDS])
     sites = tuple(dict.fromkeys(str(gradient.site) for gradient in found if gradient.site is not None))
     if sites:
@@ -106,8 +116,13 @@ def _differentiated(
     return {**shown, **about}
 
 
-def _call(call: GradientCall, *, cached: bool) -> dict[str, AttributeValue]:
-    return {at.PHASE: "backward", at.CACHED: cached, **llm("", call.model, call.input_tokens, call.output_tokens)}
+def _call(call: GradientCall, source: Mapping[str, AttributeValue], *, cached: bool) -> dict[str, AttributeValue]:
+    return {
+        at.PHASE: "backward",
+        **source,
+        at.CACHED: cached,
+        **llm("", call.model, call.input_tokens, call.output_tokens),
+    }
 
 
 def _event(gradient: Gradient, content: Content) -> dict[str, AttributeValue]:
@@ -123,15 +138,3 @@ def _event(gradient: Gradient, content: Content) -> dict[str, AttributeValue]:
 def _shown(gradient: Gradient) -> JSON:
     about = {"id": gradient.id, "variable": gradient.variable, "score": gradient.score, "weight": gradient.weight}
     return {**about, "site": str(gradient.site) if gradient.site else None, "text": gradient.text}
-
-
-def _imported(trace: Trace, span: str) -> SpanContext | None:
-    """The production span that an imported Span was read from, if its ids are those of OpenTelemetry."""
-    try:
-        ids = int(trace.id, 16), int(span, 16)
-    except ValueError:
-        return None
-    if (len(trace.id), len(span)) != (_TRACE_ID_DIGITS, _SPAN_ID_DIGITS):
-        return None
-    context = SpanContext(*ids, is_remote=True, trace_flags=TraceFlags(TraceFlags.SAMPLED))
-    return context if context.is_valid else None

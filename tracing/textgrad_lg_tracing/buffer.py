@@ -78,6 +78,10 @@ class StepBuffer:
     def differentiable(self, event: events.ExampleScored) -> None:
         """Take note of a rollout that a reverse pass may come for."""
         self.cases.setdefault(event.example, Case()).rollouts.append(event)
+        self.imported(event)
+
+    def imported(self, event: events.ExampleScored) -> None:
+        """Take note of which Example a Trace is of; of one that was made elsewhere, no more than that is shown."""
         if event.trace is not None:
             self.examples[event.trace.id] = event.example
 
@@ -119,6 +123,11 @@ class RunBuffer:
     about: dict[str, AttributeValue] = field(default_factory=dict[str, "AttributeValue"])
     settings: Mapping[str, JSON] = field(default_factory=dict[str, "JSON"])
     warnings: int = 0
+
+    @property
+    def id(self) -> str:
+        """The run's id."""
+        return str(self.common[at.RUN])
 
     def note(self, event: events.Event) -> StepBuffer:
         """Take note of what concerns the run as a whole; returns the buffer of the event's step."""

@@ -1,7 +1,7 @@
 """Draft: a span that is still to be written; a tree of them becomes one OpenTelemetry trace.
 
 Spans are written after the fact, with their own start and end times, and never through the current span: what runs in
-the user's process neither becomes their parent nor gets them as one.
+the user's process does not become their parent. Those that are its parent were started before; see `live`.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ class Draft:
         differentiates: The forward span that it is the backward span of: one of the same tree, or one written before.
         links: Other spans it belongs to.
         events: Events on it, as names and attributes; they happen at its end.
+        live: The span that was started for it already: the root, or one right under the root, without links.
     """
 
     name: str
@@ -59,6 +60,7 @@ class Draft:
     differentiates: Draft | SpanContext | None = None
     links: Sequence[SpanContext] = ()
     events: Sequence[tuple[str, Attributes]] = ()
+    live: Span | None = None
     children: list[Draft] = field(default_factory=list["Draft"])
     parent: Draft | None = field(default=None, repr=False)
 
@@ -114,29 +116,39 @@ def write(tracer: Tracer, root: Draft, common: Attributes, content: Content, cap
         exception, description = content.error(draft.error) if draft.error is not None else ({}, None)
         if at.EXCEPTION_TYPE in exception:
             own[at.ERROR_TYPE] = exception[at.EXCEPTION_TYPE]
-        span = tracer.start_span(
-            draft.name,
-            context=set_span_in_context(parent, Context()) if parent else Context(),
-            kind=SpanKind.CLIENT if draft.remote else SpanKind.INTERNAL,
-            attributes=at.complete({**own, **{key: v for key, v in common.items() if key not in own}}, draft.kind),
-            links=links,
-            start_time=_nanoseconds(draft.start),
-        )
+        about = at.complete({**own, **{key: v for key, v in common.items() if key not in own}}, draft.kind)
+        span = _started(tracer, draft, parent, about, links)
         for name, values in draft.events:
-            span.add_event(name, values, _nanoseconds(draft.end))
+            span.add_event(name, values, nanoseconds(draft.end))
         if draft.error is not None:
-            span.add_event(at.EXCEPTION_EVENT, exception, _nanoseconds(draft.end))
+            span.add_event(at.EXCEPTION_EVENT, exception, nanoseconds(draft.end))
         span.set_status(Status(StatusCode.OK) if draft.error is None else Status(StatusCode.ERROR, description))
         written[draft] = span
     for draft, span in reversed(written.items()):
-        span.end(_nanoseconds(max(draft.start, draft.end)))
+        span.end(nanoseconds(max(draft.start, draft.end)))
     return written
+
+
+def _started(tracer: Tracer, draft: Draft, parent: Span | None, about: Attributes, links: Sequence[Link]) -> Span:
+    """The span of a Draft: the one that was started for it before, or a new one."""
+    if draft.live is not None:
+        draft.live.set_attributes({**about})
+        return draft.live
+    return tracer.start_span(
+        draft.name,
+        context=set_span_in_context(parent, Context()) if parent else Context(),
+        kind=SpanKind.CLIENT if draft.remote else SpanKind.INTERNAL,
+        attributes=about,
+        links=links,
+        start_time=nanoseconds(draft.start),
+    )
 
 
 def _kept(root: Draft, cap: int) -> tuple[set[Draft], int]:
     """The spans to write, and how many are not: level by level from the root, on each level in turn from each branch."""
-    kept = {root}
-    total = sum(1 for _ in root.walk())
+    every = list(root.walk())
+    # What others have put under a live span would lose its parent.
+    kept = {root, *(draft for draft in every if draft.live is not None)}
     branches: list[list[Draft]] = [[child] for child in root.children]
     while len(kept) < cap and any(branches):
         turns = (draft for turn in zip_longest(*branches) for draft in turn if draft is not None)
@@ -144,7 +156,7 @@ def _kept(root: Draft, cap: int) -> tuple[set[Draft], int]:
             if len(kept) < cap and draft.parent in kept:
                 kept.add(draft)
         branches = [list(chain.from_iterable(draft.children for draft in branch)) for branch in branches]
-    return kept, total - len(kept)
+    return kept, len(every) - len(kept)
 
 
 def _context(target: Draft | SpanContext | None, written: Mapping[Draft, Span]) -> SpanContext | None:
@@ -156,5 +168,6 @@ def _context(target: Draft | SpanContext | None, written: Mapping[Draft, Span]) 
     return target
 
 
-def _nanoseconds(seconds: float) -> int:
+def nanoseconds(seconds: float) -> int:
+    """Unix time as OpenTelemetry has it."""
     return round(seconds * 1_000_000_000)
