@@ -54,7 +54,7 @@ test-backends: $(BACKENDS)/phoenix/.installed $(BACKENDS)/mlflow/.installed $(if
 	TEXTGRAD_LG_BACKENDS=1 $(BIN)/pytest tests/backends
 
 test-kill: $(VENV)/.installed  ## runs that are killed 50 times, at random, go on to the same end; about two minutes
-	TEXTGRAD_LG_KILLS=50 $(BIN)/pytest -s tests/run/test_kill.py
+	TEXTGRAD_LG_KILLS=50 $(BIN)/pytest -s tests/run/test_kill.py tests/run/test_learn_kill.py
 
 test-faults: $(VENV)/.installed  ## ten thousand calls with every fifth one failing, counted on both sides; some minutes
 	$(BIN)/python -m tests.faults.heavy

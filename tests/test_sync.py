@@ -241,7 +241,9 @@ def test_nothing_is_left_open_when_the_process_ends():
     command = [sys.executable, "-X", "dev", "-W", "error", "-c", script + inside]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     # asyncio also tells there what took long, which depends on the machine.
-    told = [line for line in done.stderr.splitlines() if not re.fullmatch(r"Executing <Task .* took [\d.]+ seconds", line)]
+    told = [
+        line for line in done.stderr.splitlines() if not re.fullmatch(r"Executing <Task .* took [\d.]+ seconds", line)
+    ]
     assert (done.returncode, told) == (0, [])
 
 

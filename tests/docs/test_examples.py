@@ -33,14 +33,17 @@ def test_a_pages_examples_run(page, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(Path(__file__).parent / "app"))
     # Another page in this process may have used the application's model.
-    for application in ("my_app", "my_engine"):
+    for application in ("my_app", "my_engine", "my_runs"):
         monkeypatch.delitem(sys.modules, application, raising=False)
+    if page in {ROOT / "README.md", ROOT / "docs" / "production.md"}:
+        importlib.import_module("my_runs").write(tmp_path / "runs.json")
     names: dict[str, Any] = {"__name__": "example"}
     for number, source in enumerate(blocks(page), 1):
         code = compile(source, f"{page.name}, block {number}", "exec")
         exec(code, names)
     if page == ROOT / "README.md":
         assert names["result"].improved
+        assert names["learnt"].improved
         assert names["graph"].invoke({"review": "a good film"})["label"] == "positive"
 
 

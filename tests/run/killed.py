@@ -139,18 +139,8 @@ def graph_of(model, session):
     return graph.compile(name="killed")
 
 
-def run(folder, session, concurrency):
-    """One session, to its end if it is not killed."""
-    model, critic = worlds.review_model(), worlds.critic("I think this is", worlds.WANTED)
-    model.answer = session.asked("model", model.answer)
-    critic.replies = session.asked("critic", critic.replies)
-    arbiter = ScriptedChatModel(replies=session.asked("arbiter", lambda _: "Agreed."), model_name="arbiter")
-
-    def half_right(outputs, reference_outputs):
-        # Never perfect, so that every step has something to learn.
-        arbiter.invoke([SystemMessage("Is it right?"), HumanMessage(outputs["page"])])
-        return 0.5 if outputs["page"] == reference_outputs["page"] else 0.0, f"wanted {reference_outputs['page']}"
-
+def watch_all(session):
+    """Have the session count, and tell, what goes to the disk."""
     session.watch(Receipts, "keep", lambda _, scope, entry: ("kept", scope, *entry.place))
     for owner, names in {
         Journal: ("put", "note"),
@@ -165,6 +155,21 @@ def run(folder, session, concurrency):
         self._db.set_progress_handler(session.tick, 40)  # virtual machine instructions
 
     Journal._open = counted
+
+
+def run(folder, session, concurrency):
+    """One session, to its end if it is not killed."""
+    model, critic = worlds.review_model(), worlds.critic("I think this is", worlds.WANTED)
+    model.answer = session.asked("model", model.answer)
+    critic.replies = session.asked("critic", critic.replies)
+    arbiter = ScriptedChatModel(replies=session.asked("arbiter", lambda _: "Agreed."), model_name="arbiter")
+
+    def half_right(outputs, reference_outputs):
+        # Never perfect, so that every step has something to learn.
+        arbiter.invoke([SystemMessage("Is it right?"), HumanMessage(outputs["page"])])
+        return 0.5 if outputs["page"] == reference_outputs["page"] else 0.0, f"wanted {reference_outputs['page']}"
+
+    watch_all(session)
     registry = SQLiteRegistry(folder / "registry.sqlite3")
     result = optimize(
         graph_of(model, session),

@@ -163,7 +163,7 @@ what to do next
   3. why Joint: 17% of the examples fail, the calls left pay for about 4 steps, and one call a step plans for all 3 Parameters.
   4. the test set is too small to prove any gain that is left; to prove a gain of 0.10, bring 65 more test examples, which is 217 more in all at the present shares
 
-spent: 193 calls, 4,475 tokens, price not known\
+spent: 193 calls, 4,463 tokens, price not known\
 """)
 
 

@@ -14,8 +14,10 @@ from hypothesis import strategies as st
 from textgrad_lg import Evals, ProductionTrace, Score, Site, Template, to_examples
 from textgrad_lg.errors import DataError, GraphError, TextgradError
 from textgrad_lg.evals import load
+from textgrad_lg.example import Example
 from textgrad_lg.overlay import Replacement
 from textgrad_lg.run.clusters import clustered, in_turn
+from textgrad_lg.run.failing import Seen, kinds
 from textgrad_lg.run.no_graph import NoGraph
 from textgrad_lg.run.trial import changes
 from textgrad_lg.templates import FENCE
@@ -30,10 +32,12 @@ KINDS = [
 ]
 
 
-def trace(number, *, question=None, error=None):
+def trace(number, *, question=None, error=None, reply=None):
     build = TraceBuilder("shop", id=f"{number:032x}")
     asked = build.input("question", question or f"question {number}")
-    answer = build.llm("answer", reads=[asked], prompts={"answer/system": "Be brief."}, reply=f"answer {number}")
+    answer = build.llm(
+        "answer", reads=[asked], prompts={"answer/system": "Be brief."}, reply=reply or f"answer {number}"
+    )
     made = build.finish({"answer": answer})
     return made if error is None else replace(made, spans=(replace(made.spans[0], error=error), *made.spans[1:]))
 
@@ -48,6 +52,25 @@ def test_few_kinds_make_few_clusters_whatever_their_numbers():
     assert [len(group) for group in found] == [100, 9, 1]
     assert found == clustered(texts)
     assert [texts[at][:10] for at in in_turn(found)[:3]] == [kind[:10] for kind in KINDS]
+
+
+def test_what_was_said_of_a_failure_outweighs_a_long_conversation_that_came_out():
+    """Each kind of failure in each of two conversations that have no word in common."""
+    talks = ["parcel late courier depot sorry " * 60, "invoice twice card bank pending " * 60]
+
+    def failure(number):
+        score = Score("judge", 0.0, KINDS[number % 3].format(number))
+        made = ProductionTrace(trace(number, reply=f"{talks[number % 2]} {number}"), (score,))
+        return Seen(made, Example(str(number), {}), (), failed=True)
+
+    failing = [failure(number) for number in range(12)]
+    clusters, groups = kinds(failing, {one.example.id: (one.trace.trace.id,) for one in failing}, seed=0)
+    assert [{int(one.example.id) % 3 for one in group} for group in groups] == [{0}, {1}, {2}]
+    assert [cluster.size for cluster in clusters] == [4, 4, 4]
+    # Where nothing is said but that it failed, what came out tells the kinds apart.
+    mute = [replace(one, trace=replace(one.trace, feedback=(Score("thumb", 0.0),))) for one in failing]
+    _, groups = kinds(mute, {one.example.id: (one.trace.trace.id,) for one in mute}, seed=0)
+    assert [{int(one.example.id) % 2 for one in group} for group in groups] == [{0}, {1}]
 
 
 def test_more_wordings_than_clusters():
@@ -165,7 +188,7 @@ def test_a_langsmith_data_set_grows_too():
     assert client.calls == 1
     first, second = client.sets["failing"]
     assert first["inputs"] == {"question": "question 1"}
-    assert second["outputs"] == {"answer": "x"}
+    assert second["reference_outputs"] == {"answer": "x"}
     assert len({row["id"] for row in client.sets["failing"]}) == 2
     del client.sets["failing"]
     client.has_dataset = lambda dataset_name: True  # pyright: ignore[reportAttributeAccessIssue]

@@ -40,7 +40,7 @@ test 0.00 -> 1.00, difference +1.00, 95 % interval [+0.59, +1.00], p = 0.00049, 
 stopped after step 1: all 9 validation examples that could be judged pass, so no edit could be proven to be better; improved and published
 validation 0.00 -> 1.00, difference +1.00, 95 % interval [+0.48, +1.00], p = 0.0039, n = 9, 3 not judged
 gain on validation +1.00, on test +1.00
-163 calls, 12,269 tokens, price not known
+163 calls, 11,925 tokens, price not known
 3 examples could not be judged, first example 08, sometimes: ValueError: no sevens\
 """)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 from textgrad_lg.errors import DataError
@@ -136,6 +136,17 @@ def scores_from_feedback(
     return tuple(_score(one, scales or {}, known, trusted=trusted, tokens=tokens) for one in found)
 
 
+def on_scale(score: Score, scales: Mapping[str, tuple[float, float]]) -> Score:
+    """The same Score from 0 to 1.
+
+    Raises:
+        DataError: It is out of range, or not on its scale.
+    """
+    if score.value is None:
+        return score
+    return replace(score, value=_scaled(score.key, score.value, scales.get(score.key)))
+
+
 def _score(
     feedback: Feedback,
     scales: Mapping[str, tuple[float, float]],
@@ -144,7 +155,7 @@ def _score(
     trusted: bool,
     tokens: int,
 ) -> Score:
-    value = feedback.score if feedback.score is not None else _meant(feedback.value, words)
+    value = feedback.score if feedback.score is not None else meant(feedback.value, words)
     if value is not None:
         value = _scaled(feedback.key, value, scales.get(feedback.key))
     correction = feedback.correction or None
@@ -153,7 +164,7 @@ def _score(
         wanted = dict(correction) if isinstance(correction, dict) else {"": correction}
     said = [
         ("comment of a person", (feedback.comment or "").strip()),
-        ("value that a person chose", "" if _meant(feedback.value, words) is not None else _told(feedback.value)),
+        ("value that a person chose", "" if meant(feedback.value, words) is not None else _told(feedback.value)),
         ("what a person wanted instead", _told(correction)),
     ]
     parts = [clip(text, tokens) if trusted else fence(label, text, tokens=tokens) for label, text in said if text]
@@ -175,8 +186,8 @@ def _scaled(key: str, value: float, scale: tuple[float, float] | None) -> float:
     return (value - worst) / (best - worst)
 
 
-def _meant(value: JSON, words: Mapping[str, float]) -> float | None:
-    """The score that a value stands for; None where it is a category, or nothing."""
+def meant(value: object, words: Mapping[str, float] = THUMBS) -> float | None:
+    """The score that a value stands for, by itself or as a word; None where it is another category, or nothing."""
     return words.get(value.strip().casefold()) if isinstance(value, str) else number_of(value)
 
 

@@ -12,7 +12,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from textgrad_lg.errors import DataError
 from textgrad_lg.evals import Evals
-from textgrad_lg.run.production import Known, ProductionTrace, digest
+from textgrad_lg.run.production import Known, ProductionTrace, Scales, digest
 
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
@@ -50,6 +50,8 @@ def to_examples(
     client: GrowingClient | None = None,
     model: BaseChatModel | None = None,
     sources: Mapping[str, str] | None = None,
+    scales: Scales | None = None,
+    pass_at: float | None = None,
     every: bool = False,
 ) -> tuple[Example, ...]:
     """Make Examples of the traces that failed, and add those that are new to a data set.
@@ -67,6 +69,8 @@ def to_examples(
         client: A `langsmith.Client`.
         model: The model of evaluators that ask for one.
         sources: Whose traces they are, by their ids.
+        scales: What the numbers of feedback mean, and
+        pass_at: from which mean of them a trace has passed, as for `learn`.
         every: Take those that passed as well.
 
     Returns:
@@ -81,13 +85,14 @@ def to_examples(
         raise DataError(f"{str(to)!r} is no .jsonl file; for a LangSmith data set of that name, give a client")
     judging = evals if isinstance(evals, Evals) or evals is None else Evals((), evals)
     known = Known(judging.examples if judging is not None and judging.has_data else ())
+    told_at = pass_at if pass_at is not None else 1.0 if judging is None else judging.pass_at
     found: dict[str, Example] = {}
     for item in traces:
-        trace = ProductionTrace.of(item, sources)
+        trace = ProductionTrace.of(item, sources, scales)
         example = trace.example(known)
         if example is None or example.id in found:
             continue
-        scores, by = run_sync(_judged(trace, example, judging, model))
+        scores, by = run_sync(_judged(trace, example, judging, model, told_at))
         if by or every:
             found[example.id] = _with(example, trace, scores, by)
     if to is None:
@@ -98,17 +103,18 @@ def to_examples(
 
 
 async def _judged(
-    trace: ProductionTrace, example: Example, evals: Evals | None, model: BaseChatModel | None
+    trace: ProductionTrace, example: Example, evals: Evals | None, model: BaseChatModel | None, told_at: float
 ) -> tuple[tuple[Score, ...], str]:
     from textgrad_lg.evals import failed
 
-    pass_at = 1.0 if evals is None else evals.pass_at
     if trace.error is not None:
         return trace.told, "error"
     scores: tuple[Score, ...] = ()
     if evals is not None and trace.trace.outputs:
         scores = await evals.score(example, trace.trace.output(), trace=trace.trace, model=model)
-    by = "feedback" if trace.fails(pass_at) else "evaluator" if failed(scores, pass_at) else ""
+    by = "feedback" if trace.fails(told_at) else ""
+    if not by and evals is not None and failed(scores, evals.pass_at):
+        by = "evaluator"
     return (*trace.told, *scores), by
 
 
@@ -138,6 +144,10 @@ def _into_file(path: Path, examples: Sequence[Example]) -> tuple[Example, ...]:
 
 def _into_langsmith(name: str, client: GrowingClient, examples: Sequence[Example]) -> tuple[Example, ...]:
     """Add the new ones; an Example has the same id each time, so that two that add at once add no twin."""
+    from langsmith.schemas import ExampleCreate
+
+    # Renamed within 0.14: the one warns of the old name, the other ignores the new one.
+    wanted = "reference_outputs" if "reference_outputs" in ExampleCreate.model_fields else "outputs"
     try:
         if not client.has_dataset(dataset_name=name):
             client.create_dataset(name, description="Production traces that failed")
@@ -148,7 +158,7 @@ def _into_langsmith(name: str, client: GrowingClient, examples: Sequence[Example
                 {
                     "id": uuid5(NAMESPACE_URL, f"textgrad_lg:{name}:{one.id}"),
                     "inputs": _mapping(one.inputs),
-                    "outputs": one.reference_outputs,
+                    wanted: one.reference_outputs,
                     "metadata": one.metadata,
                 }
                 for one in new

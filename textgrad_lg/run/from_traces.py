@@ -8,6 +8,7 @@ by runs of the graph on held-out traces, as in `optimize`; without a graph by a 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, cast
 
@@ -28,11 +29,14 @@ if TYPE_CHECKING:
     from textgrad_lg.run.budget import Budget
     from textgrad_lg.run.failing import Cluster, Intake
     from textgrad_lg.run.prices import Price
-    from textgrad_lg.run.production import Known, ProductionTrace
+    from textgrad_lg.run.production import Known, ProductionTrace, Scales
     from textgrad_lg.run.result import OptimizeResult
     from textgrad_lg.run.settings import Settings
     from textgrad_lg.run.spend import Spend
     from textgrad_lg.run.target import Target
+
+_ASKED = 100
+"""So many of the traces are asked what they lack, where none can be used."""
 
 
 class LearnOptions(TypedDict, total=False):
@@ -44,6 +48,8 @@ class LearnOptions(TypedDict, total=False):
     registry: PromptRegistry | None
     run_dir: str | Path | None
     sources: Mapping[str, str] | None
+    scales: Scales | None
+    pass_at: float | None
     most: int
     optimize_only: Sequence[str] | None
     domains: Mapping[str, Domain] | None
@@ -100,7 +106,8 @@ class LearnResult:
         lines = [f"{self.seen} traces, {len(self.failing)} failing in {len(self.clusters)} kinds"]
         lines += [f"- {cluster}" for cluster in self.clusters]
         if self.result is not None:
-            return "\n".join([*lines, self.result.summary()])
+            more = [warning for warning in self.warnings if warning not in self.result.warnings]
+            return "\n".join([*lines, self.result.summary(), *(f"warning: {warning}" for warning in more)])
         lines.append(self.reason)
         if self.texts:
             lines.append("not verified: no graph was run")
@@ -121,6 +128,7 @@ async def alearn(
     from textgrad_lg.run.deploy import default_registry
     from textgrad_lg.run.failing import MOST, Intake, distinct, judge
     from textgrad_lg.run.failing import kinds as by_kind
+    from textgrad_lg.run.lacking import lacking
     from textgrad_lg.run.learning import Found, with_graph, without_graph
     from textgrad_lg.run.no_graph import NoGraph
     from textgrad_lg.run.opening import identity_of, opened
@@ -137,9 +145,12 @@ async def alearn(
     most = options.get("most", MOST)
     if most < 1:
         raise DataError(f"most is {most}; it has to be 1 or more")
-    pass_at = 1.0 if judging is None else judging.pass_at
-    intake = _taken_in(Intake(known, pass_at, most, settings.seed), traces, options.get("sources"))
+    pass_at = _pass_at(options.get("pass_at"), judging)
+    intake = _taken_in(
+        Intake(known, pass_at, most, settings.seed, options.get("sources"), options.get("scales")), traces
+    )
     drawn = intake.drawn
+    lacks = lacking(trace.trace for trace, _ in drawn)
     domains = options.get("domains") or {}
     start: Texts = {}
     target: Target = NoGraph.of([trace.trace for trace, _ in drawn])
@@ -168,7 +179,8 @@ async def alearn(
             return critic
 
         asked = Asked(rollouts, own, settings.seed, quote=True)
-        seen, behind = distinct(await judge(asked, judging, drawn))
+        rollouts.secret = f"{settings.seed}:{rollouts.run}"
+        seen, behind = distinct(await judge(asked, judging, drawn, pass_at))
         failing = [one for one in seen if one.failed]
         clusters, groups = by_kind(failing, behind, settings.seed)
         found = Found(
@@ -197,7 +209,7 @@ async def alearn(
             clusters=clusters,
             decisions=ended.decisions,
             spend=rollouts.metering.ledger.spend,
-            warnings=(*_told(intake.count, intake.unread), *ended.warnings),
+            warnings=tuple(dict.fromkeys((*_told(intake.count, intake.unread), *lacks, *ended.warnings))),
             run=rollouts.run,
             run_dir=folder,
             result=ended.result,
@@ -240,6 +252,11 @@ def learn(
             budget: The hard limit over everything, judging the traces included. Default: 1,000 model calls.
             sources: Whose traces they are, by their ids: an end user, a thread, a group. Default: each trace is a source of
                 its own.
+            scales: What the numbers of feedback mean: the worst and the best by the feedback's key, as in
+                `{"stars": (1, 5), "thumb": (-1, 1)}`; None for feedback that is no judgement, as in `{"latency": None}`.
+                Default: from 0, the worst, to 1, the best.
+            pass_at: From which mean of its feedback, from 0 to 1, a trace has passed. Default: `evals.pass_at`, and 1.0
+                without evals: then four of five stars are a failure.
             most: Traces at most that are judged and learnt from: so many that are known to have failed, and so many
                 others; drawn by the seed. Memory is bounded by it, whatever the number of traces. Default: 400.
 
@@ -247,7 +264,8 @@ def learn(
         A `LearnResult`.
 
     Raises:
-        DataError: One of `traces` is no trace, or there is none that can be used.
+        DataError: One of `traces` is no trace, or there is none that can be used, or they are of too few sources; or
+            feedback is not on its scale.
         EvaluatorError: With a graph there must be an evaluator, because runs that are made anew have no feedback; and one
             that asks a model must have one.
         GraphError: `graph` is not a compiled graph; or there is none, and no model.
@@ -297,16 +315,31 @@ def _no_evaluator() -> Evals:
     return Evals((), no_evaluator)
 
 
-def _taken_in(intake: Intake, traces: Iterable[object], sources: Mapping[str, str] | None) -> Intake:
+def _pass_at(given: float | None, evals: Evals | None) -> float:
+    if given is not None and not math.isfinite(given):
+        raise DataError(f"pass_at is {given}; it is a score, as in 1.0 or 0.7")
+    return given if given is not None else 1.0 if evals is None else evals.pass_at
+
+
+def _taken_in(intake: Intake, traces: Iterable[object]) -> Intake:
+    from textgrad_lg.run.lacking import CAPTURED, lacking
     from textgrad_lg.run.production import ProductionTrace
 
+    first: list[object] = []
     for item in traces:
-        intake.add(ProductionTrace.of(item, sources))
+        if len(first) < _ASKED:
+            first.append(item)
+        intake.add(item)
     if not intake.drawn:
-        why = (
-            f"none of the {intake.count} traces holds what its run was given and what came out" if intake.count else ""
+        if not intake.count:
+            raise DataError("there is nothing to learn from: there is no trace")
+        why = "".join(
+            f"; {told}" for told in lacking(ProductionTrace.of(item, scales=intake.scales).trace for item in first)
         )
-        raise DataError(f"there is nothing to learn from: {why or 'there is no trace'}")
+        raise DataError(
+            f"there is nothing to learn from: none of the {intake.count} traces holds what its run was given and what came "
+            f"out{why}. {CAPTURED[0].upper()}{CAPTURED[1:]}"
+        )
     return intake
 
 

@@ -7,13 +7,14 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
-from textgrad_lg.errors import BudgetExhausted, NoPromptFound, VersionConflict
+from textgrad_lg.errors import BudgetExhausted, DataError, NoPromptFound, VersionConflict
 from textgrad_lg.evals import Splits, split
-from textgrad_lg.events import Committed, Discovered, RunFinished, RunStarted, StepFinished
+from textgrad_lg.events import Committed, Discovered, Origin, RunFinished, RunStarted, StepFinished
 from textgrad_lg.optim import TGD
 from textgrad_lg.overlay import Replacement
 from textgrad_lg.run.clusters import in_turn
 from textgrad_lg.run.deploy import CANDIDATE
+from textgrad_lg.run.lacking import CAPTURED, lacking
 from textgrad_lg.run.learn import gradients_on, judged, proposals_for
 from textgrad_lg.run.people import People
 from textgrad_lg.run.publication import Publication
@@ -72,7 +73,14 @@ class Found:
         """
         # By whether they failed, which takes the place of the labels that a data set has.
         marked = [replace(one.example, reference_outputs={"failed": one.failed}) for one in self.seen]
-        parts = split(marked, seed=self.settings.seed, fractions=self.settings.fractions)
+        try:
+            parts = split(marked, seed=self.settings.seed, fractions=self.settings.fractions)
+        except DataError as error:
+            sources = len({one.trace.who for one in self.seen})
+            raise DataError(
+                f"{len(self.seen)} traces with different inputs, of {sources} sources, cannot be learnt from and held out as "
+                f"well: {error}; give learn more traces, of at least three sources"
+            ) from error
         own = {one.example.id: one.example for one in self.seen}
         return Splits(*(tuple(own[at.id] for at in part) for part in (parts.train, parts.validation, parts.test)))
 
@@ -84,6 +92,7 @@ class Found:
     def session(self, splits: Splits, batches: Iterator[list[Example]]) -> Session:
         """The run, about to begin."""
         examples = [one.example for one in self.seen]
+        self.rollouts.origins.update({one.trace.trace.id: one.trace.origin or Origin() for one in self.seen})
         return Session(
             start=self.start,
             name=self.name,
@@ -156,9 +165,16 @@ async def without_graph(found: Found, answers: BaseChatModel | None) -> Ended:
     try:
         reason, texts = await _steps(session, found, train, answers)
     except BaseException as error:
+        session.tell_calls()
         emit(RunFinished, summary="", started=started, error=type(error).__name__)
         raise
+    session.tell_calls()
     emit(RunFinished, summary=reason, started=started, improved=False)
+    if any(not site.path for site in texts):
+        session.warnings.add(
+            "the traces do not show nodes, so a prompt is named by its order in them, and its version fits no graph: take the "
+            "text over by hand, or read traces that show nodes, with the graph"
+        )
     decisions, warnings = tuple(session.decisions.made), session.warnings.lines()
     return Ended(reason=reason, texts=texts, decisions=decisions, warnings=warnings)
 
@@ -173,7 +189,8 @@ async def _steps(
     try:
         session.discovery = rollouts.target.discover([one.trace.trace for one in found.seen], found.only)
     except NoPromptFound as error:
-        return str(error), {}
+        lacks = lacking(one.trace.trace for one in found.seen)
+        return " ".join([str(error), *(f"{each[0].upper()}{each[1:]}." for each in (*lacks, CAPTURED))]), {}
     session.parameters = dict(session.discovery.parameters)
     session.publication = Publication(found.registry, found.name, rollouts.run, session.parameters, {}, verified=False)
     for warning in session.discovery.warnings:
@@ -222,6 +239,7 @@ async def _step(
                 break
     scores = [rollout.score for rollout in before if rollout.score is not None]
     mean = sum(scores) / len(scores) if scores else None
+    session.tell_calls()
     session.rollouts.emit(StepFinished, started=started, score=mean, accepted=accepted is not None)
     return accepted
 

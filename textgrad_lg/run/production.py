@@ -5,13 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, cast
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Protocol, Self, TypeGuard, cast
 
 from textgrad_lg.errors import DataError
 from textgrad_lg.evals import example_score
-from textgrad_lg.evals.feedback import TOKENS, scores_from_feedback
+from textgrad_lg.evals.feedback import TOKENS, Feedback, on_scale, scores_from_feedback
 from textgrad_lg.evals.splits import GROUP
+from textgrad_lg.events import Origin
 from textgrad_lg.example import Example, Score
 from textgrad_lg.optim.sources import SOURCE
 from textgrad_lg.templates import fence
@@ -20,8 +21,53 @@ from textgrad_lg.trace import Trace
 if TYPE_CHECKING:
     from textgrad_lg.types import JSON
 
+Scales = Mapping[str, tuple[float, float] | None]
+"""The worst and the best score by the feedback's key; None for feedback that is no judgement."""
 ERROR = "error"
 """The key of the Score that an error of the run makes."""
+
+
+class Unmade(Protocol):
+    """A production trace of which what it is chosen by is known before its Trace is made.
+
+    What `textgrad_lg_tracing.readers.read_traces` gives is of this form; anything else that has these attributes is too.
+    """
+
+    @property
+    def id(self) -> str:
+        """The Trace's id."""
+        ...
+
+    @property
+    def error(self) -> str | None:
+        """What the run ended with; None where it ended well."""
+        ...
+
+    @property
+    def feedback(self) -> Iterable[object]:
+        """What people and evaluators said of it."""
+        ...
+
+    @property
+    def source(self) -> str:
+        """Who made it; empty where that is not known."""
+        ...
+
+    @property
+    def whole(self) -> bool:
+        """Whether what went in and what came out seems to be there; certain only when the Trace is made."""
+        ...
+
+    @property
+    def trace(self) -> Trace:
+        """The Trace, made when it is first asked for; empty where it cannot be made."""
+        ...
+
+
+def is_unmade(item: object) -> TypeGuard[Unmade]:
+    """Whether an item is of that form. Its Trace is not asked for: that would make it."""
+    names = ("id", "error", "feedback", "source", "whole")
+    return not isinstance(item, Trace | ProductionTrace) and all(hasattr(item, name) for name in names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,27 +80,39 @@ class ProductionTrace:
             them.
         source: Who made it: an end user, a thread, a group. Sources have a cap on their share of what is learnt in a step.
             Empty: the trace is a source of its own.
+        origin: Where it was read from, where that is known.
     """
 
     trace: Trace
     feedback: tuple[Score, ...] = ()
     source: str = ""
+    origin: Origin | None = None
 
     @classmethod
-    def of(cls, item: object, sources: Mapping[str, str] | None = None) -> Self:
+    def of(cls, item: object, sources: Mapping[str, str] | None = None, scales: Scales | None = None) -> Self:
         """Read one trace from any of its forms.
 
         Args:
             item: A ProductionTrace; a Trace; or anything with a `trace`, and `feedback` in any of the forms that
                 `scores_from_feedback` reads or as Scores, such as what `textgrad_lg_tracing.readers.read_traces` gives.
-            sources: Whose trace it is, by its id, where the item does not say.
+                Its `provenance`, if it has one, is the origin.
+            sources: Whose trace it is, by its id. What is said here goes before what spans say, and not before what a
+                ProductionTrace does.
+            scales: The worst and the best score by the feedback's key, where that is not 0 and 1; None for feedback that
+                is no judgement. What a ProductionTrace holds goes from 0 to 1 already.
 
         Raises:
-            DataError: It is none of these.
+            DataError: It is none of these; or feedback is out of range, or not on its scale.
         """
         if isinstance(item, cls):
+            for score in item.feedback:
+                if score.value is not None and not 0 <= score.value <= 1:
+                    raise DataError(
+                        f"the feedback {score.key!r} of a ProductionTrace has the score {score.value:g}, not one from 0 to 1; "
+                        "make its Scores with scores_from_feedback(feedback, scales=...)"
+                    )
             known = (sources or {}).get(item.trace.id, "")
-            return item if item.source or not known else cls(item.trace, item.feedback, known)
+            return item if item.source or not known else replace(item, source=known)
         trace = item if isinstance(item, Trace) else getattr(item, "trace", None)
         if not isinstance(trace, Trace):
             raise DataError(
@@ -62,8 +120,8 @@ class ProductionTrace:
                 "textgrad_lg_tracing.readers gives"
             )
         said = cast("Iterable[object]", getattr(item, "feedback", None) or ())
-        source = str(getattr(item, "source", "") or (sources or {}).get(trace.id, ""))
-        return cls(trace, _scores(said), source)
+        source = str((sources or {}).get(trace.id, "") or getattr(item, "source", ""))
+        return cls(trace, scores_of(said, scales or {}), source, _origin(item))
 
     @property
     def who(self) -> str:
@@ -85,8 +143,7 @@ class ProductionTrace:
 
     def fails(self, pass_at: float) -> bool:
         """Whether that alone says that the run failed."""
-        score = example_score(self.told)
-        return self.error is not None or (score is not None and score < pass_at)
+        return fails(self.error, self.feedback, pass_at)
 
     def example(self, known: Known) -> Example | None:
         """The run as an Example; None where the trace does not hold what the run was given.
@@ -107,6 +164,14 @@ class ProductionTrace:
             metadata = {key: value for key, value in own.metadata.items() if key != "split"} | metadata
             wanted = own.reference_outputs or wanted
         return Example(f"trace-{digest(inputs)}", inputs, wanted, metadata)
+
+
+def fails(error: str | None, feedback: Sequence[Score], pass_at: float) -> bool:
+    """Whether what is known without an evaluator says that a run failed."""
+    if error is not None:
+        return True
+    score = example_score(feedback)
+    return score is not None and score < pass_at
 
 
 class Known:
@@ -139,16 +204,35 @@ def digest(value: JSON) -> str:
     return hashlib.sha256(content.encode(errors="surrogatepass")).hexdigest()[:16]
 
 
-def _scores(said: Iterable[object]) -> tuple[Score, ...]:
+def _origin(item: object) -> Origin | None:
+    """What the readers of the tracing package, which this one does not know, say of where a trace came from."""
+    told: Any = getattr(item, "provenance", None)
+    if told is None:
+        return None
+    return Origin(str(told.backend), str(told.producer), str(told.trace), dict(told.spans))
+
+
+def scores_of(said: Iterable[object], scales: Scales) -> tuple[Score, ...]:
+    """Feedback in any form as Scores from 0 to 1, the comments between delimiters.
+
+    Raises:
+        DataError: It is out of range, or not on its scale.
+    """
     found: list[Score] = []
+    known = {key: scale for key, scale in scales.items() if scale is not None}
     for item in said:
-        if not isinstance(item, Score):
-            found += scores_from_feedback([item])
-        elif item.comment:
-            comment = fence("comment on the run", item.comment, tokens=TOKENS)
-            found.append(Score(item.key, item.value, comment, item.fields, item.expected, item.error))
-        else:
-            found.append(item)
+        given = item if isinstance(item, Score) else Feedback.of(item)
+        if scales.get(given.key, ()) is None:
+            continue
+        try:
+            if isinstance(given, Feedback):
+                found += scores_from_feedback([given], scales=known)
+                continue
+            scaled = on_scale(given, known)
+        except DataError as error:
+            raise DataError(f"{error}; or scales={{{given.key!r}: None}}, where it is no judgement") from error
+        comment = fence("comment on the run", given.comment, tokens=TOKENS) if given.comment else None
+        found.append(replace(scaled, comment=comment))
     return tuple(found)
 
 

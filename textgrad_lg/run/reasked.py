@@ -16,6 +16,7 @@ from pydantic import Field, TypeAdapter
 
 from textgrad_lg.evals import example_score
 from textgrad_lg.llm import Form, ask
+from textgrad_lg.redact import Redaction
 from textgrad_lg.run.asked import content_key
 from textgrad_lg.run.gate import Verdict, validation_gate
 from textgrad_lg.templates import fence, fill
@@ -69,12 +70,20 @@ class Call:
     at: int
     fields: tuple[str, ...]
 
-    def sent(self, old: Template, new: Template) -> list[BaseMessage] | None:
-        """The messages with `new` in the place of `old`; None where the recorded text is not `old`'s."""
+    def sent(self, old: Template, new: Template, hide: Redaction) -> list[BaseMessage] | None:
+        """The messages with `new` in the place of `old`; None where the recorded text is not `old`'s.
+
+        Args:
+            old: The text that was sent.
+            new: The text to send.
+            hide: What whoever is asked may be shown of them.
+        """
         values = old.match(str(self.messages[self.at]["content"]))
         if values is None:
             return None
+        values = {name: hide.text(f"message.{name}", value) for name, value in values.items()}
         told = [{key: message[key] for key in _KEYS if message.get(key) is not None} for message in self.messages]
+        told = [item if at == self.at else _mapping(hide.value("message", item)) for at, item in enumerate(told)]
         told[self.at]["content"] = new.render(values)
         return convert_to_messages(cast("Any", told))
 
@@ -94,7 +103,8 @@ def calls_of(trace: Trace, site: Site, seen: Seen) -> Call | None:
         at = next((at for at, message in enumerate(messages) if message.get("site") == str(site)), None)
         if at is not None and isinstance(messages[at]["content"], str):
             replies = {_text(variable.value) for variable in trace.variables if variable.span == span.id} - {""}
-            fields = tuple(field for field, value in trace.output().items() if value in replies)
+            said = {field: value for field, value in trace.output().items() if isinstance(value, str)}
+            fields = tuple(field for field, value in said.items() if value in replies)
             return Call(seen, span, messages, at, fields)
     return None
 
@@ -133,7 +143,10 @@ async def _compared(
     session: Session, update: Update, call: Call, answers: BaseChatModel | None
 ) -> tuple[float | None, float | None] | None:
     """The scores without the edit and with it; None where the call cannot be made again."""
-    old, new = call.sent(update.old, update.old), call.sent(update.old, update.new)
+    hide = Redaction(session.settings.redactor)
+    # A model that stands for the one in production is sent what that one was sent; the critic is not.
+    sees = hide if answers is None else Redaction()
+    old, new = call.sent(update.old, update.old, sees), call.sent(update.old, update.new, sees)
     if old is None or new is None:
         return None
 
@@ -151,10 +164,10 @@ async def _compared(
         ]
         return await preferred(
             critic or model,
-            replies,
+            [hide.text("reply", reply) for reply in replies],
             instruction="\n\n".join(text for text in (session.evals.goal, *session.evals.said) if text),
-            messages="\n\n".join(map(_shown, given)),
-            said="\n".join(score.comment for score in call.seen.scores if score.comment),
+            messages="\n\n".join(_shown(_mapping(hide.value("message", dict(message)))) for message in given),
+            said="\n".join(hide.text("comment", score.comment) for score in call.seen.scores if score.comment),
         )
 
     key = content_key(call.seen.trace.trace.id, call.span.id, str(update.site), update.old, update.new)
@@ -209,6 +222,10 @@ def _reply(message: BaseMessage) -> str:
 def _shown(message: Mapping[str, JSON]) -> str:
     content = message.get("content")
     return f"{message.get('role')}: {content if isinstance(content, str) else json.dumps(content, ensure_ascii=False)}"
+
+
+def _mapping(value: JSON) -> dict[str, JSON]:
+    return cast("dict[str, JSON]", value)
 
 
 def _text(value: JSON) -> str:

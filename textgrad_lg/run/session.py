@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from textgrad_lg.run.result import OptimizeResult
     from textgrad_lg.run.settings import Settings
     from textgrad_lg.run.spend import Spend
+    from textgrad_lg.trace import Trace
     from textgrad_lg.update import Update
 
 _REPEATED = (Phase.VALIDATION, Phase.TEST)
@@ -108,6 +109,7 @@ class Session:
     reserve: Reserve = field(init=False)
     asked: Asked = field(init=False)
     ahead: Ahead = field(init=False)
+    shown: dict[str, Trace] = field(init=False, default_factory=dict[str, "Trace"])
     _first: list[Example] = field(init=False, default_factory=list["Example"])
     _passing: set[str] = field(init=False, default_factory=set[str])
 
@@ -150,10 +152,10 @@ class Session:
             result = await finish(self, reason)
         except BaseException as error:
             self._stop(error)
-            self._tell_calls()
+            self.tell_calls()
             emit(RunFinished, summary="", started=started, error=type(error).__name__)
             raise
-        self._tell_calls()
+        self.tell_calls()
         emit(RunFinished, summary=result.summary(), started=started, improved=result.improved)
         return result
 
@@ -242,7 +244,7 @@ class Session:
             proposals = await proposals_for(self, gradients, known, wrong, base)
             candidates += trials(proposals, base, self.parameters, number)
         accepted = await select(self, candidates, before) if candidates else False
-        self._tell_calls()
+        self.tell_calls()
         self.rollouts.emit(StepFinished, started=started, score=mean, accepted=accepted)
         self.ahead.step_over(failed=bool(wrong))
         if accepted:
@@ -398,7 +400,7 @@ class Session:
         self.reserve.follow(rollouts)
         self._discover_more(rollouts)
 
-    def _tell_calls(self) -> None:
+    def tell_calls(self) -> None:
         """Tell the model calls that have ended since this was told last."""
         calls = self.rollouts.metering.made()
         if calls:
