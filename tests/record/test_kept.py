@@ -20,7 +20,7 @@ from textgrad_lg.record import discover, record
 from textgrad_lg.record.messages import is_kept
 from textgrad_lg.record.observe import sendings
 from textgrad_lg.record.static import static_texts
-from textgrad_lg.run.rollout import _visited
+from textgrad_lg.run.rollout import visited_in
 from textgrad_lg.site import Site
 from textgrad_lg.testing import ScriptedChatModel
 from textgrad_lg.trace import CONFIRMED, Trace
@@ -215,7 +215,7 @@ class TestLabelled:
 
     def test_a_run_that_sent_it_depends_on_its_text(self):
         (trace,) = traces_of(graph_of(task), given())
-        assert ("talk", "", "human") in _visited(trace)
+        assert ("talk", "", "human") in visited_in(trace)
 
 
 class TestReplaced:

@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 from textgrad_lg.prompt import Template
 from textgrad_lg.record import discover, record
 from textgrad_lg.record.offered import offered, with_offers
-from textgrad_lg.run.rollout import _visited
+from textgrad_lg.run.rollout import visited_in
 from textgrad_lg.site import Site
 from textgrad_lg.testing import ScriptedChatModel
 from textgrad_lg.trace import Edge, Span, Trace
@@ -229,5 +229,5 @@ class TestLabel:
 
 def test_a_rollout_is_known_by_the_descriptions_it_offered():
     trace = run(graph_of(ask=model().bind_tools([search])))
-    assert {("tools:search", "", "description"), ("tools:search", "", "args/query")} <= _visited(trace)
-    assert json.dumps(sorted(_visited(trace)))
+    assert {("tools:search", "", "description"), ("tools:search", "", "args/query")} <= visited_in(trace)
+    assert json.dumps(sorted(visited_in(trace)))

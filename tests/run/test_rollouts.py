@@ -16,7 +16,7 @@ from textgrad_lg import Budget, Evals, Settings
 from textgrad_lg.example import Score
 from textgrad_lg.run.opening import opened
 from textgrad_lg.run.prices import Prices
-from textgrad_lg.run.rollout import Rollouts
+from textgrad_lg.run.rollouts import Rollouts
 from textgrad_lg.run.target import as_target
 from textgrad_lg.testing import ScriptedChatModel
 from textgrad_lg.types import Phase

@@ -22,7 +22,7 @@ from textgrad_lg.types import Phase
 if TYPE_CHECKING:
     from langchain_core.language_models import BaseChatModel
 
-    from textgrad_lg.run.rollout import Rollouts
+    from textgrad_lg.run.rollouts import Rollouts
     from textgrad_lg.types import JSON
 
 T = TypeVar("T")

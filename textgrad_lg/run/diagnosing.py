@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from textgrad_lg.prompt import Template
     from textgrad_lg.record import Discovery
     from textgrad_lg.run.journal import Journal
-    from textgrad_lg.run.rollout import Candidate, Rollout, Rollouts
+    from textgrad_lg.run.rollout import Candidate, Rollout
+    from textgrad_lg.run.rollouts import Rollouts
     from textgrad_lg.run.settings import Settings
     from textgrad_lg.site import Site
     from textgrad_lg.trace import Trace

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from textgrad_lg.registry import PromptRegistry
     from textgrad_lg.run.failing import Seen
     from textgrad_lg.run.result import OptimizeResult
-    from textgrad_lg.run.rollout import Rollouts
+    from textgrad_lg.run.rollouts import Rollouts
     from textgrad_lg.run.settings import Settings
     from textgrad_lg.update import Update
 

@@ -24,7 +24,8 @@ from textgrad_lg.run.metering import Metering
 from textgrad_lg.run.own_model import OwnModel
 from textgrad_lg.run.patience import Patience
 from textgrad_lg.run.receipts import Receipts
-from textgrad_lg.run.rollout import Rollouts, candidate_hash, spend_adapter
+from textgrad_lg.run.rollout import candidate_hash, spend_adapter
+from textgrad_lg.run.rollouts import Rollouts
 from textgrad_lg.run.schedule import Schedule
 from textgrad_lg.run.target import LocalGraph
 from textgrad_lg.threads import carry_context
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from textgrad_lg.overlay import Texts
     from textgrad_lg.run.budget import Budget
     from textgrad_lg.run.prices import Prices
-    from textgrad_lg.run.rollout import Judge
+    from textgrad_lg.run.rollouts import Judge
     from textgrad_lg.run.settings import Settings
     from textgrad_lg.run.target import Target
     from textgrad_lg.types import JSON

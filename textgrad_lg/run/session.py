@@ -47,7 +47,8 @@ from textgrad_lg.run.people import People
 from textgrad_lg.run.pool import Pool
 from textgrad_lg.run.publication import Publication
 from textgrad_lg.run.reserve import Reserve
-from textgrad_lg.run.rollout import Candidate, Rollout, Rollouts
+from textgrad_lg.run.rollout import Candidate, Rollout
+from textgrad_lg.run.rollouts import Rollouts
 from textgrad_lg.run.select import select
 from textgrad_lg.run.trial import Trial, merged, to_commit, trials
 from textgrad_lg.run.warned import Warnings
