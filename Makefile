@@ -68,7 +68,7 @@ type: $(VENV)/.installed
 	$(BIN)/pyright
 
 bench: $(VENV)/.installed  ## performance figures, each a ratio to something run beside it
-	@failed=; for name in imports recording overlay memory transport critical_path; do \
+	@failed=; for name in imports recording overlay memory transport critical_path ingest; do \
 	  echo "== $$name"; $(BIN)/python -m benchmarks.$$name || failed="$$failed $$name"; \
 	done; test -z "$$failed" || { echo "failed:$$failed"; exit 1; }
 

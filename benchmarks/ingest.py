@@ -1,23 +1,24 @@
-"""How fast spans of files become spans and Traces here, and what an index of many traces takes.
+"""How fast spans of files become spans and Traces here, and what it takes to learn from many traces.
 
     python -m benchmarks.ingest [--full]
 
-Spans as OpenInference's LangChain instrumentation makes them, 20 a trace, about 2 kB each as JSON, in batches of 512, so that
-most traces lie in two batches. Rows: `decode`, from a file's bytes to spans; `read`, to whole traces, for which a file is gone
-through twice; `build`, to Traces of the library, which is what the limits are for. Each holds what the row before does, and is
-the best of five, in CPU time of one core.
+Spans as OpenInference's LangChain instrumentation makes them (`benchmarks.desk`), 20 a trace, about 2.7 kB each as JSON, in
+batches of 512, so that some traces lie in two batches. Rows, each holding what the row before does: `decode`, from a file's
+bytes to spans; `read`, to whole traces, for which a file is gone through twice; `lazy`, to an `ImportedTrace`, which knows what
+a trace is chosen by; `Trace`, to Traces of the library, all of them made, which is what the limits are for. Each is the best of
+five, in CPU time of one core.
 
-The index: the most memory that a process takes to index 5,000 traces, and with --full 100,000 (2 million spans, a file of 4 GB
-that is written to the temporary directory first, and some minutes). The limit is 1 GB.
+Many: 5,000 traces in one file, and with --full 100,000 (2 million spans, a file of 5 GB that is written to the temporary
+directory first, and some minutes). They are indexed; those that failed, and as many others, are loaded and read; `learn`'s own
+draw, and its clusters of the failures, are made of them; no model is asked. A process of its own does it, and the most memory
+that it takes is held against 1 GB.
 """
 
 from __future__ import annotations
 
 import argparse
 import base64
-import hashlib
 import itertools
-import json
 import resource
 import sys
 import tempfile
@@ -26,72 +27,32 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
+from benchmarks import desk
 from benchmarks.measure import verdict
-from textgrad_lg_tracing.readers import decode, files
+from textgrad_lg.run.failing import MOST, Intake, Seen, distinct, kinds
+from textgrad_lg.run.production import Known
+from textgrad_lg_tracing.readers import decode, files, read_traces
 from textgrad_lg_tracing.readers.index import index
 from textgrad_lg_tracing.readers.limits import Limits
 from textgrad_lg_tracing.readers.place import Problems
 from textgrad_lg_tracing.readers.read import read
 
-SPANS, BATCH, ROUNDS = 20, 512, 5
+SPANS, BATCH, ROUNDS = desk.SPANS, 512, 5
 LIMIT = {"protobuf": 100_000, "JSON lines": 60_000}
 """Spans a second, at least."""
 MEMORY = 1 << 30
-"""Bytes of a process that indexes 100,000 traces, at most."""
+"""Bytes of a process that learns from 100,000 traces, at most."""
 FULL, SMALL, SOME = 100_000, 5_000, 500
-"""Traces: of the index, with --full and without, and of the files whose spans are counted by the second."""
-NODES = ("plan", "research", "tools", "write", "check")
-TEXT = "The customer asks for a refund of the order, which arrived late and was damaged on its way. " * 7
-
-
-def trace(number: int) -> Iterator[dict[str, Any]]:
-    """The spans of one trace, children first, as OTLP JSON has them."""
-    trace_id = hashlib.md5(str(number).encode(), usedforsecurity=False).hexdigest()
-    start = 1_790_000_000_000_000_000 + number * 1_000_000
-    for at in reversed(range(SPANS)):
-        node = NODES[at % len(NODES)]
-        metadata = {
-            "langgraph_step": at // 2,
-            "langgraph_node": node,
-            "langgraph_triggers": [f"branch:to:{node}"],
-            "langgraph_path": ["__pregel_pull", node],
-            "langgraph_checkpoint_ns": f"{node}:{trace_id[:8]}-{at:04}",
-            "tenant": "acme",
-        }
-        texts = {
-            "input.value": json.dumps({"question": f"{number} {TEXT[:560]}"}),
-            "input.mime_type": "application/json",
-            "output.value": json.dumps({"answer": f"{at} {TEXT[:560]}"}),
-            "output.mime_type": "application/json",
-            "metadata": json.dumps(metadata),
-            "session.id": f"session-{number % 50}",
-            "llm.model_name": "gpt-4o-mini",
-            "openinference.span.kind": "LLM" if at % 2 else "CHAIN",
-        }
-        numbers = {"llm.token_count.prompt": 212, "llm.token_count.completion": 57}
-        yield {
-            "traceId": trace_id,
-            "spanId": f"{number + 1:08x}{at + 1:08x}",
-            "parentSpanId": f"{number + 1:08x}{(at - 1) // 2 + 1:08x}" if at else "",
-            "name": node if at else "desk",
-            "kind": 1,
-            "startTimeUnixNano": str(start + at * 1_000),
-            "endTimeUnixNano": str(start + at * 1_000 + 500_000),
-            "attributes": [
-                *({"key": key, "value": {"stringValue": text}} for key, text in texts.items()),
-                *({"key": key, "value": {"intValue": str(count)}} for key, count in numbers.items()),
-            ],
-            "status": {"code": 2 if at == 0 and number % 10 == 0 else 1},
-        }
+"""Traces: of which is learnt, with --full and without, and of the files whose spans are counted by the second."""
 
 
 def batches(traces: int) -> Iterator[dict[str, Any]]:
     """Export requests, each with as many spans as an SDK's batch has."""
-    spans = itertools.chain.from_iterable(trace(number) for number in range(traces))
+    spans = itertools.chain.from_iterable(desk.spans(number) for number in range(traces))
     service = {"attributes": [{"key": "service.name", "value": {"stringValue": "desk"}}]}
     scope = {"name": "openinference.instrumentation.langchain"}
     while batch := list(itertools.islice(spans, BATCH)):
@@ -153,32 +114,68 @@ def rate(run: Callable[[], int]) -> float:
     return 1 / min(took)
 
 
-def built(path: Path) -> int:
+def lazy(path: Path) -> int:
+    """Read what traces are chosen by, and make none; how many spans there were."""
+    return SPANS * sum(1 for found in read_traces(path, report=_refuse) if found.whole)
+
+
+def made(path: Path) -> int:
     """Make Traces of a file's spans, and keep none; how many spans there were."""
-    from textgrad_lg_tracing.readers.build import build
-
-    spans = 0
-    for found in read(path, report=_refuse):
-        if build(found) is None:
-            _refuse(f"no Trace of {found.id}")
-        spans += len(found.spans)
-    return spans
+    return SPANS * sum(1 for found in read_traces(path, report=_refuse) if found.trace.outputs)
 
 
-def indexed(path: Path) -> tuple[int, float, int]:
-    """Index a file in this process: traces, CPU seconds, and the most memory that the process has had, in bytes."""
+ROWS: dict[str, Callable[[Path], int]] = {"decode": decoded, "read": read_whole, "lazy": lazy, "Trace": made}
+
+
+class Stage(NamedTuple):
+    """A part of what is done with many traces: its name, its CPU seconds, what came of it, and the most memory so far."""
+
+    name: str
+    seconds: float
+    came: str
+    memory: int
+
+
+def learnt(path: Path) -> list[Stage]:
+    """What `learn` does with the traces of a file up to the clusters of the failures, in this process."""
+    stages: list[Stage] = [Stage("start", 0.0, "", _memory())]
     began = time.process_time()
+
+    def done(name: str, came: str) -> None:
+        nonlocal began
+        now = time.process_time()
+        stages.append(Stage(name, now - began, came, _memory()))
+        began = now
+
     found = index(path, report=_refuse)
-    return len(found), time.process_time() - began, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    done("index", f"{len(found):,} traces")
+    failed = [entry.id for entry in found if entry.error or (entry.score is not None and entry.score < 1)]
+    others = [entry.id for entry in found if not entry.error]
+    chosen = [*failed, *others[: len(failed)]]
+    done("choose", f"{len(failed):,} failing, {len(chosen) - len(failed):,} others")
+    intake = Intake(Known(), 1.0, MOST, 0)
+    for one in read_traces(found.load(chosen), report=_refuse):
+        intake.add(one)
+    done("load", f"{intake.count:,} taken in")
+    drawn = intake.drawn
+    done("make", f"{len(drawn):,} drawn and made")
+    seen, behind = distinct(
+        Seen(one, example, (), failed=one.fails(1.0), by="error" if one.error else "") for one, example in drawn
+    )
+    groups, _ = kinds([one for one in seen if one.failed], behind, 0)
+    done("cluster", f"{len(groups)} kinds of {sum(group.size for group in groups)} failures")
+    return stages
 
 
-ROWS: dict[str, Callable[[Path], int]] = {"decode": decoded, "read": read_whole, "build": built}
+def _memory() -> int:
+    """The most memory that this process has had, in bytes."""
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def main() -> int:
     """Measure, and say whether the limits hold."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="index 100,000 traces")
+    parser.add_argument("--full", action="store_true", help="100,000 traces")
     traces = FULL if parser.parse_args().full else SMALL
     held = True
     with tempfile.TemporaryDirectory() as folder:
@@ -189,26 +186,19 @@ def main() -> int:
             rates = {row: rate(lambda run=run, path=path: run(path)) for row, run in ROWS.items()}
             for row, found in rates.items():
                 print(f"{name:10} {row:7}{found:10,.0f} spans a second")
-            print(f"{name:10} limit  {LIMIT[name]:10,.0f} for build: {verdict(LIMIT[name], rates['build'])}")
-            held &= rates["build"] >= LIMIT[name]
+            print(f"{name:10} limit  {LIMIT[name]:10,.0f} for Trace: {verdict(LIMIT[name], rates['Trace'])}")
+            held &= rates["Trace"] >= LIMIT[name]
         many = Path(folder, "many.jsonl")
         write_json(many, traces)
         # In a process of its own, whose memory holds nothing else.
         with ProcessPoolExecutor(1, get_context("spawn")) as pool:
-            (base,) = pool.map(_memory, [0])
-            count, took, most = pool.submit(indexed, many).result()
-    held &= most <= MEMORY
-    print(
-        f"index      {count:,} traces, {count * SPANS:,} spans: {took:.1f} s, {count * SPANS / took:,.0f} spans a second"
-    )
-    print(
-        f"index      {most / 2**20:.0f} MB at most, {base / 2**20:.0f} MB of it before; limit {MEMORY / 2**20:.0f} MB: {verdict(most, MEMORY)}"
-    )
-    return 0 if held else 1
-
-
-def _memory(_: int) -> int:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+            stages = pool.submit(learnt, many).result()
+    print(f"many       {traces:,} traces, {traces * SPANS:,} spans")
+    for stage in stages:
+        print(f"many       {stage.name:8}{stage.seconds:8.1f} s, {stage.memory / 2**20:6.0f} MB at most  {stage.came}")
+    took, most = sum(stage.seconds for stage in stages), stages[-1].memory
+    print(f"many       in all  {took:8.1f} s; limit {MEMORY / 2**20:.0f} MB: {verdict(most, MEMORY)}")
+    return 0 if held and most <= MEMORY else 1
 
 
 if __name__ == "__main__":

@@ -117,7 +117,8 @@ def test_a_trace_with_both_trees_reads_as_the_rollout_that_it_is(which, processe
     problems = []
     found = list(read_traces(folder / which / "spans.jsonl", report=problems.append))
     ours = [at for at in found if at.provenance.producer == "textgrad_lg"]
-    assert len(ours) == 2
+    # Each of the four runs, by the id of its Trace.
+    assert len({at.id for at in ours}) == len(ours) == 4
     for at in ours:
         assert str(at.completeness) == "full", at.reasons
         assert [span.name for span in at.trace.spans if str(span.kind) == "node"] == NODES

@@ -17,6 +17,8 @@ from textgrad_lg.trace import Trace
 from textgrad_lg.types import Phase
 from textgrad_lg.variable import without_ids
 from textgrad_lg_tracing.readers import SourceSpan, SourceTrace, read
+from textgrad_lg_tracing.readers.build import Built, build
+from textgrad_lg_tracing.readers.parts import parts
 
 DATA = Path(__file__).parent / "data"
 FILES = {
@@ -32,6 +34,13 @@ NANO = 1_000_000_000
 def source(producer: str) -> SourceTrace:
     """The spans of the graph's run under one producer."""
     return max(read(DATA / FILES[producer]), key=lambda trace: len(trace.spans))
+
+
+def build_one(found: SourceTrace) -> Built | None:
+    """What is made of a trace that holds one run; None of one that holds none."""
+    runs = list(parts(found))
+    assert len(runs) < 2
+    return build(runs[0]) if runs else None
 
 
 def live() -> Trace:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.tracing.readers.support import call, edges, inside, langsmith, source, span, trace_of
+from tests.tracing.readers.support import build_one, call, edges, inside, langsmith, source, span, trace_of
 from textgrad_lg.trace import CANDIDATE, Trace
 from textgrad_lg.types import SpanKind
 from textgrad_lg_tracing.readers import read_traces
@@ -16,7 +16,7 @@ from textgrad_lg_tracing.readers.build import build, trace_id
 
 
 def built(*spans: Any) -> Trace:
-    found = build(trace_of(*spans))
+    found = build_one(trace_of(*spans))
     assert found is not None
     return found.trace
 
@@ -82,8 +82,8 @@ def test_of_two_instrumentations_one_is_read():
 
 
 def test_nothing_is_made_of_spans_that_are_no_run():
-    assert build(trace_of(span("GET /", {"http.method": "GET"}))) is None
-    assert build(trace_of(span("create", {"gen_ai.operation.name": "create_agent"}))) is None
+    assert build_one(trace_of(span("GET /", {"http.method": "GET"}))) is None
+    assert build_one(trace_of(span("create", {"gen_ai.operation.name": "create_agent"}))) is None
 
 
 def test_an_error_reads_as_it_was_raised_and_control_flow_is_none():
@@ -241,7 +241,13 @@ def test_a_trace_that_does_not_fit_together_stops_no_other(monkeypatch):
         for letter, at, told in (("a", 1, spans[0]), ("b", 2, spans[1]))
     ]
     found = list(read_traces(runs, report=said.append))
-    assert len(found) == 1
+    # A Trace is made when it is asked for, and before that nothing is known to be wrong.
+    assert said == []
+    good, odd = (one.trace for one in found)
+    assert len(good.spans) == 1
+    assert (odd.id, odd.spans, odd.warnings) == ("bbbbbbbb000000000000000000000002", (), tuple(said))
+    assert found[1].reasons == ("its spans do not fit together (KeyError: 'odd')",)
+    assert found[1].trace is odd
     assert said == [
         "trace bbbbbbbb-0000-0000-0000-000000000002 was left out: its spans do not fit together (KeyError: 'odd')"
     ]
@@ -269,6 +275,6 @@ def test_whatever_stands_in_the_attributes_something_is_made_of_it(data):
     at = data.draw(st.integers(0, len(spans) - 1))
     key = data.draw(st.sampled_from(sorted(spans[at].attributes)))
     spans[at] = spans[at]._replace(attributes={**spans[at].attributes, key: data.draw(JSON_VALUES)})
-    made = build(found._replace(spans=tuple(spans)))
+    made = build_one(found._replace(spans=tuple(spans)))
     assert made is not None
     assert Trace.from_json(made.trace.to_json()).spans == made.trace.spans

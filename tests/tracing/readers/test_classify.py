@@ -6,13 +6,12 @@ from typing import Any
 
 import pytest
 
-from tests.tracing.readers.support import FILES, call, langsmith, source, trace_of
-from textgrad_lg_tracing.readers.build import build
+from tests.tracing.readers.support import FILES, build_one, call, langsmith, source, trace_of
 from textgrad_lg_tracing.readers.classify import Completeness, classify
 
 
 def judged(found: Any) -> tuple[Completeness, tuple[str, ...]]:
-    made = build(found)
+    made = build_one(found)
     assert made is not None
     return classify(found, made)
 

@@ -8,9 +8,8 @@ from typing import Any
 import pytest
 from langchain_core.messages import AIMessage, ChatMessage, HumanMessage, RemoveMessage, ToolMessage
 
-from tests.tracing.readers.support import FILES, call, langsmith, source, span, trace_of
+from tests.tracing.readers.support import FILES, build_one, call, langsmith, source, span, trace_of
 from textgrad_lg.example import Score
-from textgrad_lg_tracing.readers.build import build
 from textgrad_lg_tracing.readers.dialects.genai import GenAI
 from textgrad_lg_tracing.readers.dialects.openinference import OpenInference, flattened
 from textgrad_lg_tracing.readers.dialects.table import dialect_of
@@ -207,21 +206,22 @@ def test_what_people_and_evaluators_said_is_read_from_each_backend():
             {"gen_ai.evaluation.name": "tone", "gen_ai.evaluation.score.value": 1, "evaluation.explanation": "kind"},
         ),
         span("a", {"phoenix.annotations": [{"name": "user", "result": {"score": True}}, "odd"]}),
-        span("b", {"langfuse.scores": [{"name": "stars", "value": 4}, {"value": "good"}]}),
+        span("b", {"langfuse.scores": [{"name": "stars", "value": 4}, {"value": "good"}, {"value": "so-so"}]}),
         span(
             "c", {"mlflow.info": json.dumps({"assessments": [{"assessment_name": "safe", "feedback": {"value": 0.0}}]})}
         ),
     )
-    assert feedback(found) == (
+    assert feedback(found.spans) == (
         Score("correct", 0.5, "half right"),
         Score("note", None),
         Score("tone", 1.0, "kind"),
         Score("user", 1.0),
         Score("stars", 4.0),
+        Score("score", 1.0),
         Score("score", None),
         Score("safe", 0.0),
     )
-    assert feedback(trace_of(call(None, [], None))) == ()
+    assert feedback([call(None, [], None)]) == ()
 
 
 def test_observations_by_langfuses_own_callback_are_read():
@@ -245,7 +245,7 @@ def test_observations_by_langfuses_own_callback_are_read():
     )
     text = observed("Chat", "GENERATION", node, {"messages": [sent]}, "another plan", **task)
     none = observed("Chat", "GENERATION", node, None, None, **task)
-    made = build(trace_of(root, node, model, text, none, observed("log", "EVENT", node)))
+    made = build_one(trace_of(root, node, model, text, none, observed("log", "EVENT", node)))
     assert made is not None
     assert made.producer == "langfuse"
     calls = [at for at in made.trace.spans if at.kind == "llm"]
@@ -254,3 +254,15 @@ def test_observations_by_langfuses_own_callback_are_read():
     assert [v.value for v in made.trace.parameters if v.site and v.site.role == "system"] == ["Plan it well."] * 2
     replies = [v.value for v in made.trace.variables if v.span in {at.id for at in calls}]
     assert replies == [{"role": "assistant", "content": text} for text in ("a plan of it", "another plan")]
+
+
+def test_a_message_in_two_forms_is_one_and_of_an_id_that_says_ever_new_things_little_is_kept():
+    messages = Messages()
+    told: dict[str, Any] = {"content": "hello", "type": "human", "id": "1"}
+    lc = {"lc": 1, "type": "constructor", "id": ["langchain", "HumanMessage"], "kwargs": told}
+    state = {"type": "human", "data": {"additional_kwargs": {}, "response_metadata": {}, "name": None, **told}}
+    assert messages.read(lc) is messages.read(state) is messages.sent(told, has_ids=True)
+    for number in range(1_000):
+        found = messages.read({**state, "data": {**told, "content": str(number)}})
+        assert (found.content, found.id) == (str(number), "1")
+    assert len(messages._made["1"]) == 8

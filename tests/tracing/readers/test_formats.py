@@ -164,8 +164,9 @@ def test_jaegers_third_api_is_otlp(lines, tmp_path):
     same_but(one(path), one(lines), "jaeger")
 
 
-def test_phoenix(lines):
-    found = one(DATA / "formats" / "phoenix.json")
+@pytest.mark.parametrize("name", ["phoenix.json", "phoenix_otlp.json"])
+def test_phoenix(lines, name):
+    found = one(DATA / "formats" / name)
     expected = one(lines)
     plain = [span._replace(links=()) for span in expected.spans]
     assert json.loads(found.spans[1].attributes["metadata"]) == sample.METADATA
@@ -175,8 +176,9 @@ def test_phoenix(lines):
     same_but(found, expected._replace(spans=tuple(plain)), "phoenix", dropped=0, scope="", resource={})
 
 
-def test_mlflow(lines):
-    found = one(DATA / "formats" / "mlflow.json")
+@pytest.mark.parametrize("name", ["mlflow.json", "mlflow_rest.json"])
+def test_mlflow(lines, name):
+    found = one(DATA / "formats" / name)
     assert found.spans[0].attributes["mlflow.info"]["trace_id"] == f"tr-{TRACE}"
     assert found.spans[1].attributes["mlflow.traceRequestId"] == f"tr-{TRACE}"
     bare = [
@@ -275,3 +277,21 @@ def test_what_real_instrumentations_wrote_is_read_whole(name):
     lines = len((DATA / f"{name}.jsonl").read_text().splitlines())
     assert sum(len(trace.spans) for trace in found) == lines
     assert all(trace.problems == () for trace in found)
+
+
+def test_phoenix_spans_in_the_form_of_otlp_that_are_odd(tmp_path):
+    page = json.loads((DATA / "formats" / "phoenix_otlp.json").read_text())
+    lost, big, sent = page["data"]
+    lost["span_id"] = "no id"
+    big["attributes"] = [{"key": "metadata.big", "value": {"int_value": "9" * 30}}]
+    # Of a list with numbers in it Phoenix makes one of texts.
+    parts = [{"string_value": part} for part in ("__pregel_push", "1", "False")]
+    sent["attributes"] = [{"key": "metadata.langgraph_path", "value": {"array_value": {"values": parts}}}]
+    path = tmp_path / "page.json"
+    path.write_text(json.dumps(page))
+    (found,) = read(path, report=refuse)
+    assert [span.name for span in found.spans] == ["plan", "join"]
+    # A number that JSON's usual readers cannot hold is left where it is.
+    assert found.spans[0].attributes == {"metadata.big": int("9" * 30)}
+    assert found.spans[1].attributes == {"metadata": '{"langgraph_path":["__pregel_push",1,false]}'}
+    assert found.problems == (f"{path}, line 1: a span was left out: no span id: 'no id'",)

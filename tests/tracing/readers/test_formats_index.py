@@ -13,7 +13,7 @@ from opentelemetry.exporter.otlp.json.file import FileSpanExporter
 from benchmarks import ingest
 from tests.tracing.readers import sample
 from textgrad_lg.errors import DataError
-from textgrad_lg_tracing.readers import files
+from textgrad_lg_tracing.readers import files, imported, otlp_json, otlp_proto
 from textgrad_lg_tracing.readers.index import Entry, index
 from textgrad_lg_tracing.readers.limits import Limits
 from textgrad_lg_tracing.readers.read import read
@@ -58,6 +58,32 @@ def mixed(tmp_path):
     for name in ("jaeger.json", "langfuse.json"):
         (tmp_path / name).write_bytes((FORMATS / name).read_bytes())
     return tmp_path
+
+
+@pytest.mark.parametrize("name", ["a.jsonl", "b.pb"])
+def test_of_a_record_only_the_spans_that_are_wanted_are_made(name, tmp_path, monkeypatch):
+    (ingest.write_json if name == "a.jsonl" else ingest.write_proto)(tmp_path / name, 30)
+    found = index(tmp_path, report=refuse)
+    wanted = [entry.id for entry in found][7:9]
+    module = otlp_json if name == "a.jsonl" else otlp_proto
+    made, whole = [], module._span
+    monkeypatch.setattr(module, "_span", lambda *given: made.append(whole(*given)) or made[-1])
+    assert [trace.id for trace in found.load([*wanted, wanted[0]])] == sorted(wanted, key=wanted.index)
+    assert len(made) == 2 * ingest.SPANS
+
+
+def test_many_traces_are_indexed_drawn_and_clustered_without_making_them_all(tmp_path, monkeypatch):
+    ingest.write_json(tmp_path / "many.jsonl", 200)
+    made, build = [], imported.build  # pyright: ignore[reportPrivateImportUsage]
+    monkeypatch.setattr(imported, "build", lambda found: made.append(found.id) or build(found))
+    monkeypatch.setattr(ingest, "MOST", 12)
+    stages = {stage.name: stage.came for stage in ingest.learnt(tmp_path / "many.jsonl")}
+    assert stages["index"] == "200 traces"
+    assert stages["choose"] == "20 failing, 20 others"
+    assert stages["load"] == "40 taken in"
+    assert stages["make"] == "24 drawn and made"
+    assert stages["cluster"] == "3 kinds of 12 failures"
+    assert len(made) == 24
 
 
 def test_what_is_loaded_is_what_is_read(mixed):

@@ -7,12 +7,11 @@ from typing import Any
 import pytest
 
 from tests.tracing.readers import desk
-from tests.tracing.readers.support import DATA, FILES, call, edges, inside, langsmith, trace_of
+from tests.tracing.readers.support import DATA, FILES, build_one, call, edges, inside, langsmith, trace_of
 from textgrad_lg.prompt import Template
 from textgrad_lg.site import Site
 from textgrad_lg.trace import CANDIDATE
 from textgrad_lg_tracing.readers import Match, aligned, read_traces
-from textgrad_lg_tracing.readers.build import build
 from textgrad_lg_tracing.readers.match import likeness, match
 
 PLAN = Site.parse("plan/system")
@@ -31,7 +30,7 @@ def sent(text: str, *, prompt: Any = None, path: str = "plan") -> Any:
         told = {"metadata": {**about["metadata"], **prompt.pop("metadata", {})}}
         spans.append(langsmith("ChatPromptTemplate", "prompt", node, inputs={"city": "Rome"}, **told, **prompt))
     spans.append(call(node, [("system", text), ("human", "Rome")], "by train", **about))
-    made = build(trace_of(*spans))
+    made = build_one(trace_of(*spans))
     assert made is not None
     return made
 
@@ -68,6 +67,30 @@ def test_a_text_unlike_any_parameter_is_none_and_that_is_said():
     assert (variable.site, variable.requires_grad) == (None, False)
     likeliest = f"the likeliest is {system(found).site}, with a confidence of {system(found).confidence:.2f}"
     assert trace.warnings == (f"the system prompt of `plan` (s2.in0) is none of the known prompts; {likeliest}",)
+
+
+def test_a_prompt_in_a_persons_name_that_is_no_longer_one_is_said_and_what_people_say_is_not():
+    ask = Site.parse("plan/human")
+    asked = "Plan the cheapest route to Rome, name each stop, and say what it costs to stay there for a night."
+    templates = {
+        **TEMPLATES,
+        ask: Template("Plan the fastest route to {city}, name each stop, and say what it costs to stay.", ("city",)),
+    }
+    root = langsmith("graph", inputs={"q": "Rome"}, outputs={"a": "by train"})
+    node = langsmith("plan", parent=root, task="plan:1", inputs={"q": "Rome"}, outputs={"a": "by train"})
+    for text, said in ((asked, True), ("I have lost my umbrella on the way to work.", False)):
+        spans = (
+            root,
+            node,
+            call(node, [("system", TEXT.replace("{city}", "Rome")), ("human", text)], "by train", **inside(node)),
+        )
+        (found,) = read_traces(trace_of(*spans), templates=templates, threshold=0.95)
+        (refused,) = [at for at in found.matches if not at.matched]
+        assert refused.variable == "s2.in1"
+        likeliest = f"the likeliest is plan/human, with a confidence of {refused.confidence:.2f}"
+        told = f"the human prompt of `plan` (s2.in1) is none of the known prompts; {likeliest}"
+        assert (told in found.reasons) == (told in found.trace.warnings) == said
+        assert found.trace.variable_by_id["s2.in1"].site is None
 
 
 def test_the_threshold_is_the_callers():
@@ -174,7 +197,7 @@ def test_given_the_graph_what_cannot_follow_is_no_cause():
     early = langsmith(
         "plan", parent=root, task="plan:2", step=2, inputs={"answer": "the very end"}, outputs={"plan": "a plan"}
     )
-    made = build(trace_of(root, late, early))
+    made = build_one(trace_of(root, late, early))
     assert made is not None
     assert ("s1.out.answer", "s2.out.plan", "s2", CANDIDATE) in edges(made.trace)
     from textgrad_lg_tracing.readers.connect import Connections, connected

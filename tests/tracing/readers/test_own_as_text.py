@@ -6,10 +6,9 @@ import json
 from pathlib import Path
 
 from tests.tracing.readers import desk
-from tests.tracing.readers.support import edges, exported, live, values
+from tests.tracing.readers.support import build_one, edges, exported, live, values
 from textgrad_lg.record import discover
 from textgrad_lg_tracing.readers import read
-from textgrad_lg_tracing.readers.build import build
 
 
 def test_parameters_are_found_where_their_names_are_a_text_that_lists_them(tmp_path: Path):
@@ -23,7 +22,7 @@ def test_parameters_are_found_where_their_names_are_a_text_that_lists_them(tmp_p
         assert told != span.attributes or not any("param.names" in key for key in told)
         return span._replace(attributes=told)
 
-    plain, texts = build(found), build(found._replace(spans=tuple(as_text(span) for span in found.spans)))
+    plain, texts = build_one(found), build_one(found._replace(spans=tuple(as_text(span) for span in found.spans)))
     assert plain is not None
     assert texts is not None
     assert [str(v.site) for v in texts.trace.parameters] == [str(v.site) for v in labelled.parameters]

@@ -8,13 +8,12 @@ from pathlib import Path
 import pytest
 
 from tests.tracing.readers import desk
-from tests.tracing.readers.support import DATA, FILES, edges, exported, live, shape, source, values
+from tests.tracing.readers.support import DATA, FILES, build_one, edges, exported, live, shape, source, values
 from textgrad_lg.record import discover
 from textgrad_lg.trace import Trace
 from textgrad_lg.types import SpanKind
 from textgrad_lg.variable import text_of
 from textgrad_lg_tracing.readers import Completeness, read_traces
-from textgrad_lg_tracing.readers.build import build
 
 PRODUCERS = ["langsmith", "langsmith-otel", "openinference", "traceloop"]
 LOST_VARIABLES = {
@@ -35,7 +34,7 @@ def recorded() -> Trace:
 
 
 def read_back(producer: str) -> Trace:
-    built = build(source(producer))
+    built = build_one(source(producer))
     assert built is not None
     return built.trace
 
@@ -72,7 +71,7 @@ def test_the_same_spans_in_any_order_give_the_same_trace(producer):
     first = read_back(producer)
     for seed in range(3):
         random.Random(seed).shuffle(spans)
-        built = build(found._replace(spans=tuple(spans)))
+        built = build_one(found._replace(spans=tuple(spans)))
         assert built is not None
         assert built.trace == first
 
@@ -151,3 +150,11 @@ def test_each_span_says_which_span_of_the_backend_it_is():
     assert names["s0"] == "desk"
     assert names["s8"] == "search"
     assert names["s17"] == "ScriptedChatModel"
+
+
+def test_what_phoenix_gave_back_as_otlp_is_the_trace_that_was_sent():
+    """A response of Phoenix 20.26 to `/v1/projects/default/spans/otlpv1`, as it was."""
+    (sent,) = read_traces(DATA / FILES["openinference"])
+    (found,) = read_traces(DATA / "formats" / "phoenix_otlpv1_recorded.json.gz")
+    assert found.provenance.backend == "phoenix"
+    assert found.trace == sent.trace

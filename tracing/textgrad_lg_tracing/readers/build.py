@@ -7,17 +7,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from textgrad_lg.record.langgraph import to_trace
-from textgrad_lg_tracing.attributes import SCHEMA
-from textgrad_lg_tracing.readers.dialects.table import dialect_of
-from textgrad_lg_tracing.readers.own import is_own, read_own
+from textgrad_lg_tracing import attributes as at
+from textgrad_lg_tracing.readers.own import read_own
 from textgrad_lg_tracing.readers.runs import tree_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from textgrad_lg.trace import Trace
+    from textgrad_lg_tracing.readers.parts import Part
     from textgrad_lg_tracing.readers.runs import Tree
-    from textgrad_lg_tracing.readers.span import SourceTrace
+    from textgrad_lg_tracing.readers.span import SourceSpan
 
 _EXAMPLE = ("reference_example_id", "example_id", "textgrad_example_id")
 _NOT_HEX = re.compile(r"[^0-9a-f]")
@@ -40,27 +40,23 @@ class Built:
     spans: Mapping[str, str]
 
 
-def build(source: SourceTrace) -> Built | None:
-    """The Trace of one trace's spans; None where no span of it is a graph's, a model's or a tool's.
+def build(part: Part) -> Built | None:
+    """The Trace of one run's spans; None where none of them is a graph's, a model's or a tool's.
 
     The order of the spans makes no difference: the same spans give the same Trace, with the same ids.
     """
-    if is_own(source.spans):
-        trace, names = read_own(source.spans)
+    spans = part.source.spans
+    if part.dialect is None:
+        assert part.rollout is not None
+        trace, names = read_own(spans, part.rollout)
         return Built(trace, None, "textgrad_lg", names)
-    if any(SCHEMA in span.attributes for span in source.spans):
-        # A step, a reverse pass or a whole optimisation of ours, and no run of a graph.
-        return None
-    dialect = dialect_of(source.spans)
-    if dialect is None:
-        return None
-    tree = tree_of(source.spans, dialect)
+    tree = tree_of(spans, part.dialect)
     if tree is None:
         return None
-    trace = to_trace(tree.root, id=trace_id(source.id), example=_example(tree))
+    trace = to_trace(tree.root, id=part.id, example=_example(tree, part.rollout))
     warnings = tuple(dict.fromkeys((*trace.warnings, *tree.rebuilt)))
     made = {span.id: str(span.attributes["run_id"]) for span in trace.spans if span.attributes["run_id"]}
-    return Built(replace(trace, warnings=warnings), tree, dialect.name, made)
+    return Built(replace(trace, warnings=warnings), tree, part.dialect.name, made)
 
 
 def trace_id(text: str) -> str:
@@ -68,7 +64,9 @@ def trace_id(text: str) -> str:
     return _NOT_HEX.sub("", text.lower())[:32].rjust(32, "0")
 
 
-def _example(tree: Tree) -> str | None:
+def _example(tree: Tree, rollout: SourceSpan | None) -> str | None:
+    if rollout is not None and at.EXAMPLE in rollout.attributes:
+        return str(rollout.attributes[at.EXAMPLE])
     top = next((node for node in tree.nodes if node.run is tree.root), tree.nodes[0])
     known: dict[str, Any] = {**top.told.metadata}
     given = top.span.attributes.get("langsmith.reference_example_id")

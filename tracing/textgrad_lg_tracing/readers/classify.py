@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from textgrad_lg.redact import WITHHELD
 from textgrad_lg.types import SpanKind
 from textgrad_lg_tracing import attributes as at
 from textgrad_lg_tracing.readers.dialects.told import ABSENT, REDACTED
@@ -16,9 +17,11 @@ if TYPE_CHECKING:
     from textgrad_lg_tracing.readers.build import Built
     from textgrad_lg_tracing.readers.span import SourceSpan, SourceTrace
 
-_CUT = ("… [", "...[truncated]", "[truncated]", "<truncated>")
+_CUT = ("… [", "[truncated]", "<truncated>")
 """How our own exporter, and those of others, mark what they cut."""
-_WITHHELD = "[withheld: the redactor failed]"
+
+
+_OPEN = ("{", "[")
 
 
 class Completeness(StrEnum):
@@ -91,11 +94,13 @@ def _missing(source: SourceTrace, built: Built) -> Iterator[str]:
     if dropped:
         yield f"the SDK dropped {dropped} attributes, events or links; of more than 128 it drops the first that were set"
     texts = [text for span in spans for text in _texts(span)]
-    cut = sum(any(mark in text for mark in _CUT) for text in texts)
-    broken = sum(_is_cut(text) for text in texts)
+    # All of them in one first: most traces have none of these marks, and this is asked of each text of each.
+    every = "\n".join(texts)
+    cut = _marked(texts, _CUT, every)
+    broken = sum(_is_cut(text) for text in texts if text[:1] in _OPEN)
     if cut or broken or any(span.attributes.get(at.CONTENT_TRUNCATED) for span in spans):
         yield f"values that were truncated: {max(1, cut + broken)}"
-    hidden = sum(any(mark in text for mark in (*REDACTED, _WITHHELD)) for text in texts)
+    hidden = _marked(texts, (*REDACTED, WITHHELD), every)
     if hidden or any(span.attributes.get(at.CONTENT_REDACTED) for span in spans):
         yield f"values that were redacted: {max(1, hidden)}; what was hidden is no evidence of anything"
     kept = next((span.attributes[at.DROPPED_SPANS] for span in spans if at.DROPPED_SPANS in span.attributes), None)
@@ -108,8 +113,16 @@ def _missing(source: SourceTrace, built: Built) -> Iterator[str]:
     yield from source.problems
 
 
+def _marked(texts: Sequence[str], marks: Sequence[str], every: str) -> int:
+    """How many texts have one of the marks in them."""
+    met = [mark for mark in marks if mark in every]
+    return sum(any(mark in text for mark in met) for text in texts) if met else 0
+
+
 def _texts(span: SourceSpan) -> Iterator[str]:
-    todo: list[JSON] = list(span.attributes.values())
+    values = span.attributes.values()
+    yield from (value for value in values if isinstance(value, str))
+    todo: list[JSON] = [value for value in values if isinstance(value, list | dict)]
     while todo:
         item = todo.pop()
         if isinstance(item, str):

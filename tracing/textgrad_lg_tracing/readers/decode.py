@@ -40,11 +40,7 @@ def trace_ids(form: Form, data: Any) -> set[str]:
         return {_canonical(found.decode(errors="replace")) for found in set(_TRACE_ID.findall(data))}
     if form is Form.PARQUET:
         return {str(row.get("trace_id")) for row in data}
-    try:
-        resources = [field.payload for field in wire.fields(data) if field.number == _RESOURCE_SPANS]
-    except wire.Damaged:
-        return set()
-    return set[str]().union(*(otlp_proto.trace_ids(payload) for payload in resources))
+    return otlp_proto.trace_ids(data)
 
 
 @contextmanager

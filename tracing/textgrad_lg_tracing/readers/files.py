@@ -9,13 +9,14 @@ import gzip
 import io
 import os
 import zlib
-from collections.abc import Iterator
+from collections.abc import Container, Iterator
 from enum import IntEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from textgrad_lg.errors import DataError
 from textgrad_lg_tracing.readers import framing, parquet, wire
+from textgrad_lg_tracing.readers.extra import needed
 from textgrad_lg_tracing.readers.limits import Limits
 from textgrad_lg_tracing.readers.place import Place, Problems
 
@@ -114,9 +115,11 @@ def again(path: Path, form: Form, offset: int, size: int) -> Any:
         return stream.read(size)
 
 
-def place(path: Path, form: Form, number: int, limits: Limits, problems: Problems) -> Place:
-    """Where a record stands, for messages."""
-    return Place(f"{path}, {form.unit} {number}", limits, problems)
+def place(  # noqa: PLR0917  the parts of a record
+    path: Path, form: Form, number: int, limits: Limits, problems: Problems, only: Container[str] | None = None
+) -> Place:
+    """Where a record stands, for messages; `only` names the traces of it that are wanted."""
+    return Place(f"{path}, {form.unit} {number}", limits, problems, only)
 
 
 def _opened(path: Path) -> _Stream:
@@ -175,7 +178,8 @@ def _skip_line(stream: _Stream, most: int) -> int:
 
 def _document(stream: _Stream, limits: Limits) -> bytes | None:
     """The whole file if it is one JSON document on several lines; None if it is lines, each a document."""
-    import orjson
+    with needed("reading JSON"):
+        import orjson
 
     first = stream.readline(min(limits.record_bytes, _PIECE))
     try:

@@ -6,7 +6,7 @@ import logging
 import math
 import os
 from array import array
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -100,9 +100,9 @@ class TraceIndex:
         Raises:
             KeyError: An id is not in the index.
         """
-        wanted = [trace_ids] if isinstance(trace_ids, str) else list(trace_ids)
+        wanted = dict.fromkeys([trace_ids] if isinstance(trace_ids, str) else trace_ids)
         numbers = {self._numbers[_key(trace_id)]: trace_id for trace_id in wanted}
-        read: dict[int, list[SourceSpan]] = {}
+        read: dict[int, dict[str, list[SourceSpan]]] = {}
         said: list[str] = []
         problems = Problems(self._limits, said.append)
         for number in sorted(numbers, key=lambda number: (self._pair_record[self._first[number]], number)):
@@ -113,8 +113,8 @@ class TraceIndex:
                 if record not in read:
                     while len(read) >= _RECORDS_IN_MIND:
                         del read[next(iter(read))]
-                    read[record] = self._read(record, problems)
-                spans += [span for span in read[record] if span.trace_id == trace_id]
+                    read[record] = _by_trace(self._read(record, problems, wanted))
+                spans += read[record].get(trace_id, ())
             over = len(spans) - self._limits.trace_spans
             if over > 0:
                 del spans[self._limits.trace_spans :]
@@ -136,11 +136,11 @@ class TraceIndex:
             None if math.isnan(found) else found,
         )
 
-    def _read(self, record: int, problems: Problems) -> list[SourceSpan]:
+    def _read(self, record: int, problems: Problems, only: Container[str]) -> list[SourceSpan]:
         path = self.paths[self._record_file[record]]
         form = Form(self._record_form[record])
         data: Any = files.again(path, form, self._record_offset[record], self._record_size[record])
-        place = files.place(path, form, self._record_number[record], self._limits, problems)
+        place = files.place(path, form, self._record_number[record], self._limits, problems, only)
         return decode.spans(form, data, place)
 
     def add(self, file: int, record: files.Record, spans: Iterable[SourceSpan]) -> None:
@@ -235,6 +235,13 @@ def index(
                     for text in texts:
                         problems.add(text)
     found.finish()
+    return found
+
+
+def _by_trace(spans: Iterable[SourceSpan]) -> dict[str, list[SourceSpan]]:
+    found: dict[str, list[SourceSpan]] = {}
+    for span in spans:
+        found.setdefault(span.trace_id, []).append(span)
     return found
 
 

@@ -25,6 +25,8 @@ THRESHOLD = 0.8
 """The least confidence with which a text is taken for a Parameter."""
 _ELSEWHERE = 0.9
 """What a match is worth at another place than the Parameter's, where the spans say the place."""
+_LIKE = 0.5
+"""What a person's message is like a prompt at least, if it is to be said that it is none: of what people say, nobody asks."""
 _LONGEST = 4_000
 """Words of a text that are compared one by one; of longer ones the first."""
 _WORD = re.compile(r"\w+|[^\w\s]")
@@ -182,13 +184,25 @@ def _marked(trace: Trace, found: Sequence[Match]) -> Trace:
         for at in trace.variables
     )
     spans = tuple(_told(span, chosen) for span in trace.spans)
-    told = [
-        f"the {variable.role} ({at.variable}) is none of the known prompts"
-        + (f"; the likeliest is {at.site}, with a confidence of {at.confidence:.2f}" if at.site else "")
-        for at in found
-        if not at.matched and (variable := trace.variable_by_id[at.variable]).site and variable.site.role == "system"
-    ]
-    return replace(trace, variables=variables, spans=spans, warnings=(*trace.warnings, *dict.fromkeys(told)))
+    return replace(trace, variables=variables, spans=spans, warnings=(*trace.warnings, *refused(trace, found)))
+
+
+def refused(trace: Trace, found: Sequence[Match]) -> tuple[str, ...]:
+    """The texts that lost their Site, each a sentence.
+
+    Of messages in a person's name only those that are rather like a prompt: most are what a person has said.
+
+    Args:
+        trace: The Trace.
+        found: What its texts are taken for.
+    """
+    said: dict[str, None] = {}
+    for at in (at for at in found if not at.matched):
+        variable = trace.variable_by_id[at.variable]
+        likeliest = f"; the likeliest is {at.site}, with a confidence of {at.confidence:.2f}" if at.site else ""
+        if variable.role.startswith("system ") or at.confidence >= _LIKE:
+            said[f"the {variable.role} ({at.variable}) is none of the known prompts{likeliest}"] = None
+    return tuple(said)
 
 
 def _told(span: Span, chosen: Mapping[str, Site | None]) -> Span:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any, cast
+from functools import cache, lru_cache
+from typing import Any, NamedTuple, cast
 
 from langchain_core.messages import (
     AIMessage,
@@ -33,6 +34,10 @@ _CLASSES: dict[str, type[BaseMessage]] = {
 }
 _MARKS = ("additional_kwargs", "response_metadata")
 _SUFFIXES = ("Chunk", "Message")
+_PAIR = 2
+_NAMES, _LONGEST = 256, 64
+_VERSIONS = 8
+"""So many things that a message of one id was made of are kept in mind: in a trace that was not tampered with there are two."""
 
 
 class Messages:
@@ -43,8 +48,10 @@ class Messages:
     """
 
     def __init__(self) -> None:
-        self._made: dict[str, BaseMessage] = {}
+        self._made: dict[str, list[_Known]] = {}
         self._ids: dict[str, str] = {}
+        # Met, and not yet in `_ids`: most traces never ask what a message without an id is called.
+        self._named: list[BaseMessage] = []
         self.calls: dict[str, JSON] = {}
         """The arguments of the tool calls met so far, by the calls' ids."""
 
@@ -61,7 +68,7 @@ class Messages:
         message = self._message(*found)
         if has_ids or message.id is not None:
             return message
-        known = self._ids.get(_key(message))
+        known = self._known_ids().get(_key(message))
         return message.model_copy(update={"id": known}) if known else message
 
     def received(self, item: JSON) -> BaseMessage | None:
@@ -72,21 +79,48 @@ class Messages:
         message = self._message(*found)
         if message.id is not None:
             return message
-        name = self._ids.setdefault(_key(message), f"message-{len(self._ids)}")
+        ids = self._known_ids()
+        name = ids.setdefault(_key(message), f"message-{len(ids)}")
         return message.model_copy(update={"id": name})
+
+    def _known_ids(self) -> dict[str, str]:
+        """The ids of messages by what they say; of several that say the same, that of the first."""
+        for message in self._named:
+            self._ids.setdefault(_key(message), str(message.id))
+        self._named.clear()
+        return self._ids
 
     def _message(self, role: str, told: Mapping[str, Any]) -> BaseMessage:
         name = told.get("id")
-        key = json.dumps([role, told], sort_keys=True, default=str) if isinstance(name, str) else ""
-        if key in self._made:
-            return self._made[key]
-        message = _made(role, told)
+        if not isinstance(name, str):
+            return self._noted(_make(*_made(role, told)))
+        # The same message comes again in the state of every later step, and in other words in the calls.
+        known = self._made.setdefault(name, [])
+        for at in known:
+            if at.role == role and at.told == told:
+                return at.message
+        kind, fields = _made(role, told)
+        message = next((at.message for at in known if at.message.__class__ is kind and at.fields == fields), None)
+        if message is None:
+            message = self._noted(_make(kind, fields))
+            self._named.append(message)
+        if len(known) < _VERSIONS:
+            known.append(_Known(role, told, fields, message))
+        return message
+
+    def _noted(self, message: BaseMessage) -> BaseMessage:
         for call in getattr(message, "tool_calls", ()):
             self.calls[str(call["id"])] = call["args"]
-        if key:
-            self._made[key] = message
-            self._ids.setdefault(_key(message), str(name))
         return message
+
+
+class _Known(NamedTuple):
+    """A message with an id, and what it was made of."""
+
+    role: str
+    told: Mapping[str, Any]
+    fields: Mapping[str, Any]
+    message: BaseMessage
 
 
 def _key(message: BaseMessage) -> str:
@@ -100,18 +134,13 @@ def _fields(item: JSON) -> tuple[str, Mapping[str, Any]] | None:
     if not isinstance(item, dict):
         return None
     kind = item.get("type")
+    told = item.get("data")
+    if isinstance(told, dict) and isinstance(kind, str) and len(item) == _PAIR and "content" in told:
+        return _role(kind), told
     if item.get("lc") == 1:
         path, told = item.get("id"), item.get("kwargs")
-        name = str(path[-1]) if isinstance(path, list) and path else ""
-        role = name
-        for suffix in _SUFFIXES:
-            role = role.removesuffix(suffix)
-        if kind == "constructor" and role != name and isinstance(told, dict) and role.lower() in _CLASSES:
-            return role.lower(), told
-        return None
-    told = item.get("data")
-    if isinstance(kind, str) and isinstance(told, dict) and set(item) == {"type", "data"} and "content" in told:
-        return _role(kind), told
+        role = _class_role(str(path[-1])[:_LONGEST]) if isinstance(path, list) and path else ""
+        return (role, told) if kind == "constructor" and role and isinstance(told, dict) else None
     if isinstance(kind, str) and "content" in item and any(mark in item for mark in _MARKS):
         return _role(kind), item
     return None
@@ -129,7 +158,18 @@ def _spoken(item: JSON) -> tuple[str, Mapping[str, Any]] | None:
     return _role(role), _from_parts(cast("list[Any]", parts)) if isinstance(parts, list) else item
 
 
+@lru_cache(_NAMES)
+def _class_role(name: str) -> str:
+    """The role of a message by the name of LangChain's class; empty for what is no message."""
+    role = name
+    for suffix in _SUFFIXES:
+        role = role.removesuffix(suffix)
+    return role.lower() if role != name and role.lower() in _CLASSES else ""
+
+
 def _role(kind: str) -> str:
+    if kind in _CLASSES:
+        return kind
     plain = kind.removesuffix("Chunk").removesuffix("Message").lower()
     return plain if plain in _CLASSES else kind
 
@@ -158,32 +198,46 @@ def _from_parts(parts: list[Any]) -> dict[str, Any]:
     return {**told, "tool_calls": calls}
 
 
-def _made(role: str, told: Mapping[str, Any]) -> BaseMessage:
-    """A message with these fields. They are strangers' data: what does not fit is left out or written as text."""
+def _made(role: str, told: Mapping[str, Any]) -> tuple[type[BaseMessage], dict[str, Any]]:
+    """The kind and the fields of a message. They are strangers' data: what does not fit is left out or written as text."""
     kind = _CLASSES.get(role, ChatMessage)
     name, given = told.get("name"), told.get("id")
     fields: dict[str, Any] = {
         "content": _content(told.get("content")),
         "id": given if isinstance(given, str) else None,
-        "name": name if isinstance(name, str) else None,
-        # Given, because making a default takes pydantic longer than all the rest of a message.
-        "additional_kwargs": {},
-        "response_metadata": {},
     }
+    if isinstance(name, str):
+        fields["name"] = name
     if kind is AIMessage:
         fields["tool_calls"] = _calls(told.get("tool_calls"))
         invalid: Any = told.get("invalid_tool_calls")
-        fields["invalid_tool_calls"] = cast("Any", invalid) if isinstance(invalid, list) else []
+        if isinstance(invalid, list) and invalid:
+            fields["invalid_tool_calls"] = cast("Any", invalid)
         usage: Any = told.get("usage_metadata")
-        fields["usage_metadata"] = cast("Any", usage) if isinstance(usage, dict) else None
+        if isinstance(usage, dict):
+            fields["usage_metadata"] = cast("Any", usage)
     elif kind is ToolMessage:
         fields["tool_call_id"] = str(told.get("tool_call_id") or "")
-        fields["status"] = "error" if told.get("status") == "error" else "success"
-        fields["artifact"] = None
+        if told.get("status") == "error":
+            fields["status"] = "error"
     elif kind is ChatMessage:
         fields["role"] = str(told.get("role") or role)
-    # Not validated: that takes ten times as long, and all that is read of it is made sure above.
-    return kind.model_construct(**fields)
+    return kind, fields
+
+
+def _make(kind: type[BaseMessage], fields: Mapping[str, Any]) -> BaseMessage:
+    # A copy of an empty one, not validated: that takes twenty times as long, and all that is read of it is made sure above.
+    return _empty(kind).model_copy(update=fields)
+
+
+@cache
+def _empty(kind: type[BaseMessage]) -> BaseMessage:
+    """An empty message of a kind; its lists and mappings are shared by all that are made of it, and nothing writes to them."""
+    if kind is RemoveMessage:
+        return RemoveMessage(id="")
+    if kind is ToolMessage:
+        return ToolMessage(content="", tool_call_id="")
+    return ChatMessage(content="", role="") if kind is ChatMessage else kind(content="")
 
 
 def _content(value: Any) -> Any:

@@ -1,4 +1,7 @@
-"""MLflow: a trace as `Trace.to_dict` and its REST API give it: ids in base64, each attribute's value as JSON text."""
+"""MLflow: a trace as `Trace.to_dict` gives it, ids in base64 and each attribute's value as JSON text; or as its REST API does.
+
+That (`/api/3.0/mlflow/traces/get`) has spans in the form of OTLP, with names in snake case and ids in base64.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from textgrad_lg.types import JSON
-from textgrad_lg_tracing.readers import values
+from textgrad_lg_tracing.readers import otlp_json, values
 from textgrad_lg_tracing.readers.place import Place
 from textgrad_lg_tracing.readers.span import SourceEvent, SourceLink, SourceSpan
 from textgrad_lg_tracing.readers.values import Malformed
@@ -16,27 +19,34 @@ _ERRORS = ("STATUS_CODE_ERROR", "ERROR")
 
 def spans(value: Mapping[str, Any], place: Place) -> Iterator[SourceSpan]:
     """The spans of one trace; one that is malformed is left out, and said."""
-    info = values.mapping(value.get("info"))
-    for raw in values.several(values.mapping(value.get("data")).get("spans")):
-        trace = ""
-        try:
-            # Until version 3, ids stood in a context of their own, in hexadecimal digits.
-            context = values.mapping(raw.get("context"))
-            trace = values.trace_id(raw.get("trace_id") or context.get("trace_id"))
-            span = _span(raw, context, trace, place)
-        except (Malformed, AttributeError, TypeError, ValueError) as error:
-            said = (
-                str(error) if isinstance(error, Malformed) else f"it is not of MLflow's form ({type(error).__name__})"
-            )
-            place.problem(f"a span was left out: {said}", trace)
+    info = values.mapping(value.get("info") or value.get("trace_info"))
+    if "trace_info" in value:
+        made = (otlp_json.bare(raw, place, "mlflow") for raw in values.several(value.get("spans")))
+    else:
+        made = (_whole(raw, place) for raw in values.several(values.mapping(value.get("data")).get("spans")))
+    for span in made:
+        if span is None:
             continue
         if span.parent_id is None and info:
             try:
                 kept = {"mlflow.info": values.clean(info, place.limits.depth)}
-                span = span._replace(attributes={**span.attributes, **kept})
+                span = span._replace(attributes={**span.attributes, **kept})  # noqa: PLW2901  the same span, told more
             except Malformed as error:
-                place.problem(f"the trace's info was left out: {error}", trace)
+                place.problem(f"the trace's info was left out: {error}", span.trace_id)
         yield span
+
+
+def _whole(raw: Any, place: Place) -> SourceSpan | None:
+    trace = ""
+    try:
+        # Until version 3, ids stood in a context of their own, in hexadecimal digits.
+        context = values.mapping(raw.get("context"))
+        trace = values.trace_id(raw.get("trace_id") or context.get("trace_id"))
+        return _span(raw, context, trace, place)
+    except (Malformed, AttributeError, TypeError, ValueError) as error:
+        said = str(error) if isinstance(error, Malformed) else f"it is not of MLflow's form ({type(error).__name__})"
+        place.problem(f"a span was left out: {said}", trace)
+        return None
 
 
 def _span(raw: Mapping[str, Any], context: Mapping[str, Any], trace: str, place: Place) -> SourceSpan:

@@ -40,11 +40,18 @@ def spans(value: Mapping[str, Any], place: Place, backend: str = "otlp") -> Iter
                     yield found
 
 
+def bare(raw: Any, place: Place, backend: str) -> SourceSpan | None:
+    """A span that stands by itself, without resource and scope; None if it is malformed, which is said."""
+    return _whole(raw, "", {}, place, backend)
+
+
 def _whole(raw: Any, scope: str, resource: Mapping[str, JSON], place: Place, backend: str) -> SourceSpan | None:
     trace = ""
     try:
         get = raw.get
         trace = values.trace_id(get("traceId") or get("trace_id"))
+        if place.only is not None and trace not in place.only:
+            return None
         return _span(raw, trace, scope, resource, place, backend)
     except _WRONG as error:
         place.problem(f"a span was left out: {_said(error)}", trace)
@@ -70,7 +77,7 @@ def _span(  # noqa: PLR0917  called for each of a million spans
         links = tuple(_link(link, place, trace) for link in given[: place.limits.entries])
         dropped += len(given) - len(links)
     for key in ("droppedAttributesCount", "droppedEventsCount", "droppedLinksCount"):
-        if key in raw:
+        if raw.get(key):
             dropped += int(raw[key])
     start = values.nanoseconds(get("startTimeUnixNano"))
     end = values.nanoseconds(get("endTimeUnixNano") or 0)
@@ -80,7 +87,7 @@ def _span(  # noqa: PLR0917  called for each of a million spans
     error = None
     if status and status.get("code") in _ERROR:
         error = values.failure(status.get("message"), events)
-    name = get("name", "")
+    name = get("name") or ""
     return SourceSpan(
         trace,
         values.span_id(get("spanId")),
@@ -101,7 +108,7 @@ def _span(  # noqa: PLR0917  called for each of a million spans
 
 def _event(raw: dict[str, Any], place: Place, trace: str) -> SourceEvent:
     time = values.nanoseconds(raw.get("timeUnixNano") or raw.get("time_unix_nano") or 0)
-    return SourceEvent(str(raw.get("name", "")), time, _attributes(raw.get("attributes"), place, trace))
+    return SourceEvent(str(raw.get("name") or ""), time, _attributes(raw.get("attributes"), place, trace))
 
 
 def _link(raw: dict[str, Any], place: Place, trace: str) -> SourceLink:
@@ -142,6 +149,9 @@ def any_value(box: Mapping[str, Any], depth: int) -> JSON:  # noqa: PLR0911  one
     if depth < 0:
         raise Malformed("lists and mappings lie too deep within each other")
     for key, inner in box.items():
+        if inner is None:
+            # Some write all types, and null for those that it is not.
+            continue
         kind = _CAMEL.get(key, key)
         if kind == "intValue":
             return int(inner)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from textgrad_lg.types import JSON
 from textgrad_lg_tracing.readers import values, wire
+from textgrad_lg_tracing.readers.extra import needed
 from textgrad_lg_tracing.readers.place import Place
 from textgrad_lg_tracing.readers.span import SourceEvent, SourceLink, SourceSpan
 from textgrad_lg_tracing.readers.values import Malformed
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans, Span
 
 _ERROR = 2
+# The first field of a span, with its length: so its trace's id begins, and now and then something else.
+_TRACE_ID = bytes([0x0A, values.TRACE_BYTES])
 _NONE = bytes(values.SPAN_BYTES)
 _NO_TRACE = bytes(values.TRACE_BYTES).hex()
 _SCOPE_SPANS = 2
@@ -32,6 +35,8 @@ def spans(data: bytes, place: Place) -> Iterator[SourceSpan]:
             scope = group.scope.name
             for raw in group.spans:
                 trace = raw.trace_id.hex()
+                if place.only is not None and trace not in place.only:
+                    continue
                 try:
                     yield _span(raw, trace, scope, resource, place)
                 except Malformed as error:
@@ -41,21 +46,21 @@ def spans(data: bytes, place: Place) -> Iterator[SourceSpan]:
 
 
 def trace_ids(data: bytes) -> set[str]:
-    """The traces that a message has spans of; none if it cannot be parsed."""
-    from google.protobuf.message import DecodeError
-    from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
-
-    try:
-        message = ResourceSpans.FromString(data)
-    except DecodeError:
-        return set()
-    return {raw.hex() for raw in {span.trace_id for group in message.scope_spans for span in group.spans}}
+    """The traces that a message has spans of, and possibly more, without parsing it."""
+    found: set[bytes] = set()
+    at = data.find(_TRACE_ID)
+    while at >= 0:
+        end = at + len(_TRACE_ID) + values.TRACE_BYTES
+        found.add(data[end - values.TRACE_BYTES : end])
+        at = data.find(_TRACE_ID, at + 1)
+    return {raw.hex() for raw in found if len(raw) == values.TRACE_BYTES}
 
 
 def _messages(data: bytes, place: Place) -> Iterator[ResourceSpans]:
     """The message; where it cannot be parsed, one for each of its spans that can."""
-    from google.protobuf.message import DecodeError
-    from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
+    with needed("reading protobuf"):
+        from google.protobuf.message import DecodeError
+        from opentelemetry.proto.trace.v1.trace_pb2 import ResourceSpans
 
     try:
         yield ResourceSpans.FromString(data)

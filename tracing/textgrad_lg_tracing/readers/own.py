@@ -32,29 +32,23 @@ _GOTO = ".goto"
 _PROMPT = re.compile(r"in\d+")
 
 
-def is_own(spans: Sequence[SourceSpan]) -> bool:
-    """Whether a trace is one that we wrote of a rollout."""
-    return _forward(spans) is not None
-
-
-def read_own(spans: Sequence[SourceSpan]) -> tuple[Trace, dict[str, str]]:
+def read_own(spans: Sequence[SourceSpan], root: SourceSpan) -> tuple[Trace, dict[str, str]]:
     """The Trace of a rollout that we wrote, and its Spans' ids to those of the spans.
 
     Args:
-        spans: The spans of a trace for which `is_own`.
+        spans: Its spans, and others.
+        root: The one of the rollout as a whole: one of `forwards`, with the Trace's id.
     """
-    return _Reader(spans).read()
+    return _Reader(spans, root).read()
 
 
-def _forward(spans: Sequence[SourceSpan]) -> SourceSpan | None:
-    found = [span for span in spans if at.TRACE in span.attributes and span.attributes.get(at.PHASE) == "forward"]
-    return min(found, key=lambda span: (span.start, span.span_id), default=None)
+def forwards(spans: Sequence[SourceSpan]) -> list[SourceSpan]:
+    """The `forward` spans, one for each rollout that we wrote; what ran in a rollout names its node besides."""
+    return [span for span in spans if span.attributes.get(at.PHASE) == "forward" and at.NODE not in span.attributes]
 
 
 class _Reader:
-    def __init__(self, spans: Sequence[SourceSpan]) -> None:
-        root = _forward(spans)
-        assert root is not None
+    def __init__(self, spans: Sequence[SourceSpan], root: SourceSpan) -> None:
         self._root = root
         below = _below(spans, root)
         self._source = {str(span.attributes[at.SPAN]): span for span in [root, *below]}

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from textgrad_lg_tracing.readers.extra import needed
+
 BATCH = 512
 """Rows a batch."""
 
@@ -32,8 +34,9 @@ def batches(
     Raises:
         Unreadable: The file cannot be read, or not any further.
     """
-    import pyarrow as pa
-    from pyarrow.parquet import ParquetFile
+    with needed("reading Parquet"):
+        import pyarrow as pa
+        from pyarrow.parquet import ParquetFile
 
     try:
         with ParquetFile(path) as file:

@@ -1,4 +1,7 @@
-"""Phoenix: a span as `/v1/projects/{project}/spans` gives it. It keeps no links, no resource and no scope."""
+"""Phoenix: a span as `/v1/projects/{project}/spans` gives it, or as `/spans/otlpv1` beside it does.
+
+It keeps no links, no resource and no scope.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,14 @@ from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
 from textgrad_lg.types import JSON
-from textgrad_lg_tracing.readers import values
+from textgrad_lg_tracing.readers import otlp_json, values
+from textgrad_lg_tracing.readers.extra import needed
 from textgrad_lg_tracing.readers.place import Place
 from textgrad_lg_tracing.readers.span import SourceEvent, SourceSpan
 from textgrad_lg_tracing.readers.values import Malformed
 
 _METADATA = "metadata"
+_PATH = "metadata.langgraph_path"
 
 
 def spans(value: Mapping[str, Any], place: Place) -> Iterator[SourceSpan]:
@@ -60,9 +65,32 @@ def spans(value: Mapping[str, Any], place: Place) -> Iterator[SourceSpan]:
         place.problem(f"a span was left out: {said}", trace)
 
 
+def otlp(value: Mapping[str, Any], place: Place) -> Iterator[SourceSpan]:
+    """The one span, in the form of OTLP and all names in snake case; none if it is malformed, which is said."""
+    found = otlp_json.bare(value, place, "phoenix")
+    if found is None:
+        return
+    attributes = dict(found.attributes)
+    path = attributes.get(_PATH)
+    if isinstance(path, list):
+        attributes[_PATH] = [_plain(part) for part in path]
+    try:
+        yield found._replace(attributes=_joined(attributes, place.limits.depth))
+    except (Malformed, TypeError, ValueError):
+        yield found
+
+
+def _plain(part: JSON) -> JSON:
+    """A part of LangGraph's path of a task: of a list with numbers and texts, this form makes texts alone."""
+    if isinstance(part, str) and part.isdecimal():
+        return int(part)
+    return part == "True" if part in ("True", "False") else part
+
+
 def _joined(given: Mapping[str, Any], depth: int) -> dict[str, Any]:
     """The attributes with `metadata` as the one JSON text that OpenInference sends, which Phoenix takes apart."""
-    import orjson
+    with needed("reading what Phoenix gives"):
+        import orjson
 
     found: dict[str, Any] = {}
     inner: dict[str, JSON] = {}

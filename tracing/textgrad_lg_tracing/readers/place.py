@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Container
 
 from textgrad_lg_tracing.readers.limits import Limits
 
@@ -50,13 +50,16 @@ class Place:
     Attributes:
         name: As in "spans.jsonl, line 7".
         limits: What may be taken in.
+        only: The traces whose spans are wanted, where not all are. Formats in which a record holds many traces go by it;
+            elsewhere the others' spans are read too.
     """
 
-    __slots__ = ("_problems", "limits", "name")
+    __slots__ = ("_problems", "limits", "name", "only")
 
-    def __init__(self, name: str, limits: Limits, problems: Problems) -> None:
+    def __init__(self, name: str, limits: Limits, problems: Problems, only: Container[str] | None = None) -> None:
         self.name = name
         self.limits = limits
+        self.only = only
         self._problems = problems
 
     def problem(self, text: str, trace_id: str = "") -> None:

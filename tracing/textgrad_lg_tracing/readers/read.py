@@ -11,13 +11,14 @@ from typing import Any, cast
 
 from textgrad_lg_tracing.readers import decode, files, recognise, values
 from textgrad_lg_tracing.readers.gather import Gathering
+from textgrad_lg_tracing.readers.index import TraceIndex
 from textgrad_lg_tracing.readers.limits import Limits
 from textgrad_lg_tracing.readers.place import Place, Problems
 from textgrad_lg_tracing.readers.span import SourceTrace
 
 Source = str | os.PathLike[str] | Mapping[str, Any] | Iterable[Any]
-"""A file or directory, several of these, or what a backend's client has returned: runs, spans, traces, as objects or as
-parsed JSON."""
+"""A file or directory, several of these; what a backend's client has returned: runs, spans, traces, as objects or as parsed
+JSON; or what `TraceIndex.load` gives, or the whole index."""
 
 _log = logging.getLogger("textgrad_lg_tracing")
 
@@ -31,7 +32,7 @@ def read(
     through once, and traces come when it is at its end.
 
     Args:
-        source: OTLP as JSON lines or protobuf, Jaeger's, LangSmith's, Phoenix's, MLflow's or Langfuse's JSON, LangSmith's
+        source: An index, or what it loads; or OTLP as JSON lines or protobuf, Jaeger's, LangSmith's, Phoenix's, MLflow's or Langfuse's JSON, LangSmith's
             bulk export as Parquet; each of the files may be compressed with gzip. What it is, is seen from its content.
         limits: How much is taken in; `Limits()` unless given.
         report: Told what was wrong with no trace that could be named, such as a damaged line, in words that name file
@@ -88,6 +89,10 @@ def _of_objects(
     items: Iterable[Any], limits: Limits, problems: Problems, gathering: Gathering
 ) -> Iterator[SourceTrace]:
     for number, item in enumerate(items, 1):
+        if isinstance(item, SourceTrace):
+            # It is whole, and need not wait.
+            yield item
+            continue
         place = Place(f"item {number}", limits, problems)
         try:
             value = cast("object", item) if isinstance(item, dict) else values.clean(item, limits.depth)
@@ -104,12 +109,12 @@ def _sorted_out(source: Source) -> tuple[list[str | os.PathLike[str]], Iterable[
     """The paths to read, or the objects."""
     if isinstance(source, str | os.PathLike):
         return [source], ()
-    if isinstance(source, Mapping) or hasattr(source, "model_dump"):
+    if isinstance(source, TraceIndex):
+        return [], source.load(entry.id for entry in source)
+    if isinstance(source, Mapping | SourceTrace) or hasattr(source, "model_dump"):
         return [], (cast("object", source),)
     items = iter(source)
     first = next(items, None)
-    if first is None:
-        return [], ()
     if isinstance(first, str | os.PathLike):
         return [cast("str | os.PathLike[str]", first), *items], ()
-    return [], chain((first,), items)
+    return [], () if first is None else chain((first,), items)

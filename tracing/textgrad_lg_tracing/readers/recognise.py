@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, cast
 
 from textgrad_lg_tracing.readers import jaeger, langfuse, langsmith, mlflow, otlp_json, phoenix, values
@@ -12,6 +12,7 @@ from textgrad_lg_tracing.readers.span import SourceSpan
 _OTLP = ("resourceSpans", "resource_spans")
 # Keys under which a response, a page of one or an export holds several of what is looked for.
 _HOLDERS = ("data", "runs", "items", "spans", "traces", "observations", "result")
+_LIST = (list, tuple, type(None))
 _KNOWN = "OTLP, Jaeger, LangSmith, Phoenix, MLflow and Langfuse are known"
 
 
@@ -32,22 +33,31 @@ def _one(value: Any, place: Place, *, within: bool, backend: str = "otlp") -> It
     keys = cast("Mapping[str, Any]", value)
     if any(key in keys for key in _OTLP):
         yield from otlp_json.spans(keys, place, backend)
-    elif "run_type" in keys or "dotted_order" in keys:
-        yield from langsmith.spans(keys, place)
-    elif "traceID" in keys and "spans" in keys:
-        yield from jaeger.spans(keys, place)
-    elif "context" in keys and "span_kind" in keys:
-        yield from phoenix.spans(keys, place)
-    elif "info" in keys and "data" in keys:
-        yield from mlflow.spans(keys, place)
-    elif "traceId" in keys and ("startTime" in keys or "parentObservationId" in keys):
-        yield from langfuse.observation(keys, place)
-    elif isinstance(keys.get("observations"), list) and "id" in keys:
-        yield from langfuse.spans(keys, place)
+        return
+    read = next((read for has, read in _FORMS if has(keys)), None)
+    if read is not None:
+        yield from read(keys, place)
     elif not within:
         yield from _held(keys, place)
     else:
         place.problem(f"this is of no known form ({_KNOWN})")
+
+
+_Keys = Mapping[str, Any]
+_FORMS: tuple[tuple[Callable[[_Keys], bool], Callable[[_Keys, Place], Iterator[SourceSpan]]], ...] = (
+    (lambda keys: "run_type" in keys or "dotted_order" in keys, langsmith.spans),
+    (lambda keys: "traceID" in keys and "spans" in keys, jaeger.spans),
+    (lambda keys: "context" in keys and "span_kind" in keys, phoenix.spans),
+    (lambda keys: "info" in keys and "data" in keys, mlflow.spans),
+    (lambda keys: "trace_info" in keys and "spans" in keys, mlflow.spans),
+    (
+        lambda keys: {"trace_id", "start_time_unix_nano"} <= keys.keys() and isinstance(keys.get("attributes"), _LIST),
+        phoenix.otlp,
+    ),
+    (lambda keys: "traceId" in keys and ("startTime" in keys or "parentObservationId" in keys), langfuse.observation),
+    (lambda keys: isinstance(keys.get("observations"), list) and "id" in keys, langfuse.spans),
+)
+"""By which keys a form is known, and what reads it."""
 
 
 def _held(value: Mapping[str, Any], place: Place) -> Iterator[SourceSpan]:
@@ -61,4 +71,8 @@ def _held(value: Mapping[str, Any], place: Place) -> Iterator[SourceSpan]:
             # Jaeger's third API wraps OTLP so.
             yield from _one(held, place, within=True, backend="jaeger")
             return
+    if isinstance(value.get("trace"), Mapping):
+        # MLflow wraps one trace so.
+        yield from _one(value["trace"], place, within=True)
+        return
     place.problem(f"this is of no known form ({_KNOWN})")

@@ -23,18 +23,23 @@ _LOST = re.compile(r"^(?:Command|Send|[A-Za-z_]\w*Message)\(")
 
 def revive(value: JSON, messages: Messages, depth: int = 0) -> Any:
     """A value with its messages and commands as objects; all else as it is."""
-    if depth > DEPTH or not isinstance(value, list | dict):
-        return value
     if isinstance(value, list):
-        return [revive(item, messages, depth + 1) for item in value]
-    message = messages.read(value)
-    if message is not None:
-        return message
-    if value.get("lc") == 1 and "id" in value:
+        return [revive(item, messages, depth + 1) for item in value] if depth <= DEPTH else value
+    if not isinstance(value, dict) or depth > DEPTH:
+        return value
+    if "type" in value:
+        # Messages have one in each of their forms, and states seldom.
+        message = messages.read(value)
+        if message is not None:
+            return message
+    if "lc" in value and value["lc"] == 1 and "id" in value:
         return _object(value, messages, depth)
-    if set(value) == _COMMAND:
+    if len(value) == len(_COMMAND) and value.keys() == _COMMAND:
         return _command(value, revive(value["update"], messages, depth + 1))
-    return {key: revive(item, messages, depth + 1) for key, item in value.items()}
+    return {
+        key: revive(item, messages, depth + 1) if isinstance(item, (list, dict)) else item
+        for key, item in value.items()
+    }
 
 
 def _command(value: dict[str, JSON], update: Any) -> Any:

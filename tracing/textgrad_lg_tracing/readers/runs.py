@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, cast
 from weakref import ref
 
@@ -12,7 +13,7 @@ from langgraph.errors import GraphBubbleUp, GraphInterrupt
 
 from textgrad_lg.record.notes import Reply
 from textgrad_lg.record.runs import Lane, Run
-from textgrad_lg_tracing.readers.dialects.told import ABSENT, Absent, Told, parsed
+from textgrad_lg_tracing.readers.dialects.told import ABSENT, Absent, Coded, Told, parsed
 from textgrad_lg_tracing.readers.messages import Messages
 from textgrad_lg_tracing.readers.restore import restore
 from textgrad_lg_tracing.readers.revive import revive
@@ -36,6 +37,8 @@ _TYPES: Mapping[str, type] = {
     "checkpoint_ns": str,
 }
 _ERROR = re.compile(r"^(?:[A-Za-z_]\w*\.)*([A-Za-z_]\w{0,99})(?:\((.*?)\)(?=$|Traceback|\n)|: ?(.*)|$)", re.DOTALL)
+_KINDS = 256
+"""Exceptions' names that are kept in mind: making a class takes as long as all else of a span."""
 _CONTROL = ("GraphBubbleUp", "NodeInterrupt", "ParentCommand")
 
 
@@ -49,6 +52,8 @@ class Node:
         run: The run in the making.
         parent: The one around it; None for the outermost.
         children: By start, and then by id.
+        is_task: Whether it is a node of a graph, or a `@task`.
+        is_graph: Whether it is a run of a graph of which a task is there.
     """
 
     span: SourceSpan
@@ -56,17 +61,8 @@ class Node:
     run: Run
     parent: Node | None = None
     children: list[Node] = field(default_factory=list["Node"])
-
-    @property
-    def is_task(self) -> bool:
-        """Whether it is a node of a graph, or a `@task`."""
-        around = self.parent.run.namespace if self.parent else ""
-        return self.run.kind == "chain" and self.run.namespace not in ("", around)
-
-    @property
-    def is_graph(self) -> bool:
-        """Whether it is a run of a graph of which a task is there."""
-        return self.run.kind == "chain" and any(child.is_task for child in self.children)
+    is_task: bool = False
+    is_graph: bool = False
 
 
 @dataclass
@@ -86,6 +82,12 @@ class Tree:
     messages: Messages
     orphans: int = 0
     rebuilt: list[str] = field(default_factory=list[str])
+
+    def clear(self) -> None:
+        """Let go of the runs. Nodes hold each other both ways, and would wait for the garbage collector."""
+        for node in self.nodes:
+            node.children.clear()
+        self.nodes.clear()
 
 
 def tree_of(spans: Sequence[SourceSpan], dialect: Dialect) -> Tree | None:
@@ -108,6 +110,7 @@ def tree_of(spans: Sequence[SourceSpan], dialect: Dialect) -> Tree | None:
     tops = [node for node in nodes.values() if node.parent is None]
     root = tops[0].run if len(tops) == 1 else _over(tops)
     ordered = _linked(nodes, root)
+    _mark_tasks(ordered)
     tree = Tree(root, ordered, Messages(), orphans)
     _fill(tree)
     return tree
@@ -115,7 +118,9 @@ def tree_of(spans: Sequence[SourceSpan], dialect: Dialect) -> Tree | None:
 
 def _run(span: SourceSpan, told: Told) -> Run:
     # LangGraph's own words are read as what they are; what a stranger wrote there instead is as good as nothing.
-    metadata = {key: value for key, value in told.metadata.items() if isinstance(value, _TYPES.get(key, object))}
+    metadata = told.metadata
+    if any(key in metadata and not isinstance(metadata[key], kind) for key, kind in _TYPES.items()):
+        metadata = {key: value for key, value in metadata.items() if isinstance(value, _TYPES.get(key, object))}
     if told.kind == "llm":
         params = told.params
         named = {"ls_model_name": params.get("model"), "ls_provider": params.get("provider")}
@@ -202,6 +207,24 @@ def _linked(nodes: Mapping[str, Node], root: Run) -> list[Node]:
     return ordered
 
 
+def error_of(text: str) -> str | None:
+    """What a run ended with, as a Span has it; None where that is LangGraph's control flow and no error."""
+    error = _error(text)
+    if isinstance(error, GraphBubbleUp):
+        return None
+    kind, said = type(error).__name__, str(error)
+    return f"{kind}: {said}" if said else kind
+
+
+def _mark_tasks(ordered: Sequence[Node]) -> None:
+    for node in ordered:
+        around = node.parent
+        if node.run.kind == "chain" and node.run.namespace not in ("", around.run.namespace if around else ""):
+            node.is_task = True
+            if around is not None and around.run.kind == "chain":
+                around.is_graph = True
+
+
 def _error(text: str) -> BaseException:
     """An exception that reads like the one that was raised; LangGraph's control flow is told apart by its name."""
     found = _ERROR.match(text.strip())
@@ -217,8 +240,13 @@ def _error(text: str) -> BaseException:
 
 
 def _named(name: str, text: str) -> BaseException:
-    kind: type[Exception] = type(name, (Exception,), {})
+    kind = _kind(name)
     return kind(text) if text else kind()
+
+
+@lru_cache(_KINDS)
+def _kind(name: str) -> type[Exception]:
+    return type(name, (Exception,), {})
 
 
 # What was given and made
@@ -231,11 +259,7 @@ def _fill(tree: Tree) -> None:
         if node.run.kind == "llm":
             calls.append(node)
         else:
-            node.run.inputs = _value(node.told, node.told.inputs, tree.messages)
-            node.run.outputs = _value(node.told, node.told.outputs, tree.messages)
-    for node in tree.nodes:
-        if node.run.kind == "chain" and not node.is_graph and not node.is_task:
-            _unwrap(node.run, node.told.wrapped)
+            _fill_run(node, tree.messages)
     for node in tree.nodes:
         if node.is_graph:
             tree.rebuilt += restore(node)
@@ -247,7 +271,25 @@ def _fill(tree: Tree) -> None:
             _fill_tool(node, tree.messages)
 
 
-def _value(told: Told, value: JSON | Absent, messages: Messages) -> Any:
+def _fill_run(node: Node, messages: Messages) -> None:
+    run, told = node.run, node.told
+    part = run.kind == "chain" and not node.is_task and not node.is_graph
+    around = node.parent
+    if part and around is not None and around.run.kind == "chain" and not around.is_task:
+        # Of LangChain's own sequences nothing is asked, save of what stands right below a task: that may be a router.
+        return
+    run.inputs = _value(told, told.inputs, messages)
+    if run.kind == "prompt":
+        # Nor is what a template was filled to: it is in the call.
+        return
+    run.outputs = _value(told, told.outputs, messages)
+    if part:
+        _unwrap(run, told.wrapped)
+
+
+def _value(told: Told, value: JSON | Absent | Coded, messages: Messages) -> Any:
+    if isinstance(value, Coded):
+        value = parsed(value)
     if isinstance(value, Absent):
         return None
     if not told.has_ids and isinstance(value, dict) and isinstance(value.get("messages"), list):

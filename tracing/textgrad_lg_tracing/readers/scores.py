@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 from typing import Final
 
+from textgrad_lg.evals.feedback import meant
 from textgrad_lg.types import JSON
 from textgrad_lg_tracing import attributes as at
 from textgrad_lg_tracing.readers import values
@@ -33,17 +34,24 @@ def _scores(span: SourceSpan) -> Iterator[float]:
     for stats in values.mapping(found.get("langsmith.feedback_stats")).values():
         yield from _number(values.mapping(stats).get("avg"))
     for entry in values.several(found.get("langfuse.scores")):
-        yield from _number(values.mapping(entry).get("value"))
+        yield from _told(values.mapping(entry).get("value"))
     for entry in values.several(found.get("phoenix.annotations")):
-        yield from _number(values.mapping(values.mapping(entry).get("result")).get("score"))
+        result = values.mapping(values.mapping(entry).get("result"))
+        yield from _told(result.get("label") if result.get("score") is None else result["score"])
     for entry in values.several(values.mapping(found.get("mlflow.info")).get("assessments")):
         told = values.mapping(entry)
-        yield from _number(values.mapping(told.get("feedback")).get("value"))
+        yield from _told(values.mapping(told.get("feedback")).get("value"))
 
 
 def _direct(found: Attributes) -> Iterator[float]:
     for key in _DIRECT:
         yield from _number(found.get(key))
+
+
+def _told(given: JSON | object) -> Iterator[float]:
+    # MLflow's judges and Langfuse's categories say "no" where others give a number.
+    if (value := meant(given)) is not None:
+        yield value
 
 
 def _number(given: JSON | object) -> Iterator[float]:

@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final, cast
 
 from textgrad_lg.types import JSON
+from textgrad_lg_tracing.readers.extra import needed
 from textgrad_lg_tracing.readers.place import Place
 
 TRACE_BYTES: Final = 16
@@ -34,7 +35,8 @@ def loads(data: bytes | str, place: Place, *, mend: bool = True) -> Any:
     Raises:
         Malformed: It is no JSON.
     """
-    import orjson
+    with needed("reading JSON"):
+        import orjson
 
     try:
         return orjson.loads(data)

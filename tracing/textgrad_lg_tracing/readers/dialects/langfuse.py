@@ -42,8 +42,9 @@ class Langfuse:
             outputs=parsed(about.get("langfuse.observation.output", ABSENT)),
         )
         if told.kind == "llm":
-            told.messages = told.inputs if isinstance(told.inputs, list) else first_messages(told.inputs)
-            told.reply = _reply(told.outputs)
+            sent, came = parsed(told.inputs), parsed(told.outputs)
+            told.messages = sent if isinstance(sent, list) else first_messages(sent)
+            told.reply = _reply(came)
             told.params = {"model": about.get("langfuse.observation.model")}
             usage = mapping(about.get("langfuse.observation.usage"))
             found = {"input_tokens": _first(usage, _SENT), "output_tokens": _first(usage, _RECEIVED)}

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from textgrad_lg_tracing.readers.dialects.told import (
     ABSENT,
+    Coded,
     Told,
     first_generation,
     first_messages,
@@ -38,7 +39,7 @@ class OpenInference:
     def read(self, span: SourceSpan) -> Told:
         """What a span says."""
         about = span.attributes
-        inputs, outputs = (_value(about, side) for side in ("input", "output"))
+        inputs, outputs = _value(about, "input"), _value(about, "output")
         tags = about.get("tag.tags")
         told = Told(
             _KINDS.get(str(about[_KIND]), "chain"),
@@ -63,7 +64,7 @@ class OpenInference:
             told.templates = (("system", text),) if isinstance(text, str) else ()
         elif told.kind == "tool":
             told.name = str(about.get("tool.name") or span.name)
-            told.inputs = arguments(cast("JSON", inputs)) if inputs is not ABSENT else ABSENT
+            told.inputs = arguments(cast("JSON", parsed(inputs))) if inputs is not ABSENT else ABSENT
             told.extra = {"description": about.get("tool.description")}
         return told
 
@@ -103,7 +104,9 @@ def _message(parts: Mapping[str, Any]) -> JSON:
     return message
 
 
-def _value(attributes: Mapping[str, JSON], side: str) -> JSON | Absent:
+def _value(attributes: Mapping[str, JSON], side: str) -> JSON | Absent | Coded:
     value = attributes.get(f"{side}.value", ABSENT)
     # A state of one text that happens to be JSON is not a mapping of channels; the type says which it is.
-    return parsed(value) if attributes.get(f"{side}.mime_type") == "application/json" else value
+    if isinstance(value, str) and attributes.get(f"{side}.mime_type") == "application/json":
+        return Coded(value)
+    return value

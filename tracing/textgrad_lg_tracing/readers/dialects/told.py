@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from textgrad_lg.types import JSON
@@ -38,8 +39,8 @@ class Told:
         name: The run's name: of a task its node, of a tool the tool.
         metadata: What LangGraph and the user attached, lists and numbers decoded.
         tags: LangGraph's `seq:step:<n>` among them, where they are kept.
-        inputs: The state or arguments that it was given, as JSON.
-        outputs: What it returned, as JSON.
+        inputs: The state or arguments that it was given, as JSON, or `Coded`.
+        outputs: What it returned, as JSON, or `Coded`.
         messages: Of a model call the messages sent, as JSON in the producer's form.
         reply: Of a model call the message that came back.
         params: Of a model call what was sent beside the messages: "tools", "model".
@@ -55,8 +56,8 @@ class Told:
     name: str
     metadata: Mapping[str, Any] = field(default_factory=dict[str, Any])
     tags: tuple[str, ...] = ()
-    inputs: JSON | Absent = ABSENT
-    outputs: JSON | Absent = ABSENT
+    inputs: JSON | Absent | Coded = ABSENT
+    outputs: JSON | Absent | Coded = ABSENT
     messages: JSON | Absent = ABSENT
     reply: JSON | Absent = ABSENT
     params: Mapping[str, Any] = field(default_factory=dict[str, Any])
@@ -85,15 +86,45 @@ class Dialect(Protocol):
         ...
 
 
-def parsed(value: JSON | Absent) -> JSON | Absent:
+@dataclass(frozen=True, slots=True)
+class Coded:
+    """A text that the producer says is JSON. It is parsed when it is needed, and much of what a trace holds never is.
+
+    Attributes:
+        text: The text.
+    """
+
+    text: str
+
+
+def parsed(value: JSON | Absent | Coded) -> JSON | Absent:
     """What a text says, if it is JSON; else the value as it is. A text that is too deep to be read stays a text."""
+    if isinstance(value, Coded):
+        value = value.text
     if not isinstance(value, str) or value[:1] not in _OPENING or not value:
         return value
+    loads = _fast()
+    if loads is not None:
+        try:
+            return loads(value)
+        except ValueError:
+            # What Python writes and strict JSON does not allow: NaN, half a surrogate.
+            pass
     try:
         found: JSON = json.loads(value)
     except (ValueError, RecursionError):
         return value
     return found
+
+
+@cache
+def _fast() -> Callable[[str], JSON] | None:
+    """The fast parser, where it is installed: what a client has returned is read without it too."""
+    try:
+        import orjson
+    except ImportError:
+        return None
+    return orjson.loads
 
 
 def mapping(value: object) -> dict[str, Any]:
