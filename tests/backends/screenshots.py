@@ -1,5 +1,7 @@
 """Takes the pictures of docs/observability.md again: Phoenix and MLflow, each showing the reverse pass of one Example.
 
+And Phoenix showing what OpenInference, which the tests need too, has put below our spans.
+
 After `make test-backends`, with Debian's `chromium` (or the program named by CHROMIUM):
 
     .venv/bin/python -m tests.backends.screenshots docs/images
@@ -17,6 +19,7 @@ from typing import Any
 
 from tests.backends.backends import MLflow, Phoenix, Seen
 from tests.backends.conftest import Shown, show
+from tests.backends.nesting import openinference
 from tests.backends.servers import ask
 from textgrad_lg_tracing import attributes as at
 
@@ -32,8 +35,14 @@ def main(folder: Path) -> None:
             (committed,) = [
                 span for span in shown.spans if span.name == "update judge/system" and at.VERSION in span.attributes
             ]
-            for name, span in (("backward", judged(shown.spans)), ("step", committed)):
-                node = next(it["id"] for it in all_spans(phoenix, shown) if it["context"]["span_id"] == span.span)
+            nested = show(phoenix, place / "run-nested", content=True, beside=openinference)
+            wanted = (
+                ("backward", shown, judged(shown.spans)),
+                ("step", shown, committed),
+                ("nested", nested, traced(nested.spans)),
+            )
+            for name, run, span in wanted:
+                node = next(it["id"] for it in all_spans(phoenix, run) if it["context"]["span_id"] == span.span)
                 url = f"{phoenix.url}/projects/{project}/traces/{span.trace}?selectedSpanNodeId={node}"
                 # With a profile of its own the page is loaded anew, and has come to rest when the picture is taken.
                 picture(url, folder / f"phoenix-{name}.png", place / f"profile-{name}")
@@ -47,6 +56,14 @@ def judged(spans: Iterable[Seen]) -> Seen:
     """The span in which the prompt at fault was found."""
     found = (span for span in spans if span.name.startswith("backward") and span.attributes.get(at.PARAMETERS))
     return next(span for span in found if span.name == "backward judge")
+
+
+def traced(spans: Iterable[Seen]) -> Seen:
+    """The span of OpenInference's for the first run of the graph, in a trace in which a prompt was found to be at fault."""
+    spans = list(spans)
+    trace = judged(spans).trace
+    runs = (it for it in spans if it.trace == trace and it.name == "pages" and at.SCHEMA not in it.attributes)
+    return min(runs, key=lambda it: it.start)
 
 
 def all_spans(phoenix: Phoenix, shown: Shown) -> list[Any]:
