@@ -34,6 +34,18 @@ from textgrad_lg import Evals, MemoryRegistry, Settings, Strategy, optimize
 from textgrad_lg_tracing import OTelCallback
 
 KEY = "lsv2_pt_0123456789abcdef0123456789abcdef_0123456789"
+# One thread: where more than 200 runs wait, the SDK starts others, and loses the span of a run whose end one of them takes up
+# before its beginning.
+INFO = {
+    "batch_ingest_config": {
+        "use_multipart_endpoint": True,
+        "scale_up_qsize_trigger": 200,
+        "scale_up_nthreads_limit": 0,
+        "scale_down_nempty_trigger": 4,
+        "size_limit": 100,
+        "size_limit_bytes": None,
+    }
+}
 
 
 class Said(logging.Handler):
@@ -49,7 +61,7 @@ class Said(logging.Handler):
 
 @contextmanager
 def langsmith(mode, url):
-    client = Client(api_url=url, api_key=KEY, tracing_mode=mode, auto_batch_tracing=True)
+    client = Client(api_url=url, api_key=KEY, tracing_mode=mode, auto_batch_tracing=True, info=INFO)
     try:
         with tracing_context(enabled=True, client=client, project_name="project"):
             yield
