@@ -30,22 +30,11 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 from tests.run import worlds
+from tests.tracing.recorder import ONE_BATCH
 from textgrad_lg import Evals, MemoryRegistry, Settings, Strategy, optimize
 from textgrad_lg_tracing import OTelCallback
 
 KEY = "lsv2_pt_0123456789abcdef0123456789abcdef_0123456789"
-# One thread: where more than 200 runs wait, the SDK starts others, and loses the span of a run whose end one of them takes up
-# before its beginning.
-INFO = {
-    "batch_ingest_config": {
-        "use_multipart_endpoint": True,
-        "scale_up_qsize_trigger": 200,
-        "scale_up_nthreads_limit": 0,
-        "scale_down_nempty_trigger": 4,
-        "size_limit": 100,
-        "size_limit_bytes": None,
-    }
-}
 
 
 class Said(logging.Handler):
@@ -61,7 +50,7 @@ class Said(logging.Handler):
 
 @contextmanager
 def langsmith(mode, url):
-    client = Client(api_url=url, api_key=KEY, tracing_mode=mode, auto_batch_tracing=True, info=INFO)
+    client = Client(api_url=url, api_key=KEY, tracing_mode=mode, auto_batch_tracing=True, info=ONE_BATCH)
     try:
         with tracing_context(enabled=True, client=client, project_name="project"):
             yield

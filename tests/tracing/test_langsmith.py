@@ -18,7 +18,7 @@ from tests.run import worlds
 from textgrad_lg import Evals, MemoryRegistry, Settings, Strategy, optimize
 from textgrad_lg_tracing import OTelCallback, configure, default_callback
 
-from .recorder import check, recording
+from .recorder import ONE_BATCH, check, recording
 from .support import a_run, written
 
 pytestmark = pytest.mark.loopback
@@ -66,7 +66,7 @@ def optimized(client, callbacks, folder):
 
 
 def client_of(server, mode):
-    return Client(api_url=server.url, api_key=KEY, tracing_mode=mode, auto_batch_tracing=True)
+    return Client(api_url=server.url, api_key=KEY, tracing_mode=mode, auto_batch_tracing=True, info=ONE_BATCH)
 
 
 def runs_of(server):
