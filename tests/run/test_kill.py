@@ -23,10 +23,10 @@ MANY = int(os.environ.get("TEXTGRAD_LG_KILLS", "0"))
 ROOT = Path(__file__).parents[2]
 
 
-def sessions(folder, concurrency, *ends):
-    """The run that was left alone, and those that were ended as told."""
+def sessions(*arguments, program="killed"):
+    """The run that was left alone, and those that were ended as told; the program says what it takes."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.run.killed", str(folder), str(concurrency), *ends],
+        [sys.executable, "-m", f"tests.run.{program}", *map(str, arguments)],
         cwd=ROOT,
         capture_output=True,
         text=True,

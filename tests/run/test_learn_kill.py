@@ -6,36 +6,17 @@ many sessions at points drawn at random; the default suite only a few.
 
 from __future__ import annotations
 
-import json
 import os
-import subprocess
-import sys
-from pathlib import Path
 
 import pytest
 
-from tests.run.test_kill import asked, said, under_way
+from tests.run.test_kill import asked, said, sessions, under_way
 
 MANY = int(os.environ.get("TEXTGRAD_LG_KILLS", "0"))
-ROOT = Path(__file__).parents[2]
 ENDS = {
     "traces": ("answered/arbiter:2", "kept/gradients:2", "answered/critic:1", "kept/comparison:3"),
     "graph": ("kept/verdicts:5", "answered/critic:1", "kept/proposals:1", "answered/model:2"),
 }
-
-
-def sessions(mode, folder, concurrency, *ends):
-    """The run that was left alone, and those that were ended as told."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.run.killed_learning", mode, str(folder), str(concurrency), *ends],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-5000:]
-    whole, *runs = json.loads(done.stdout)
-    return whole, runs
 
 
 def check(run, whole, concurrency):
@@ -57,7 +38,9 @@ def check(run, whole, concurrency):
 @pytest.mark.parametrize("mode", ["graph", "traces"])
 def test_killed_it_ends_as_if_nothing_had_been(tmp_path, mode):
     """Right after a reply was kept nothing is asked again; right before, the one call that was lost; and so at random."""
-    whole, (run, *others) = sessions(mode, tmp_path, 1, *ENDS[mode], f"random:{MANY // 4 or 1}")
+    whole, (run, *others) = sessions(
+        mode, tmp_path, 1, *ENDS[mode], f"random:{MANY // 4 or 1}", program="killed_learning"
+    )
     end = whole["ends"][0]["same"]
     assert end["texts"]
     assert end["labels"]["candidate"] == 2
@@ -73,7 +56,7 @@ def test_killed_it_ends_as_if_nothing_had_been(tmp_path, mode):
 @pytest.mark.skipif(not MANY, reason="make test-kill kills many")
 @pytest.mark.parametrize("mode", ["graph", "traces"])
 def test_killed_while_calls_go_on_side_by_side(tmp_path, mode):
-    whole, runs = sessions(mode, tmp_path, 4, f"random:{MANY // 4}")
+    whole, runs = sessions(mode, tmp_path, 4, f"random:{MANY // 4}", program="killed_learning")
     for run in runs:
         check(run, whole, 4)
     assert sum(run["ends"].count(None) for run in runs) == MANY // 4

@@ -10,7 +10,7 @@ from langchain_core.tools import tool
 from langgraph.graph import END, START, StateGraph
 
 from tests.security.attacks import ATTACKS
-from tests.security.test_run import shop
+from tests.security.test_run import obeying
 from tests.security.worlds import GOAL, PROMPT, Obedient, mailbox
 from textgrad_lg import Evals, Example, MemoryRegistry, Settings, TextLoss, learn
 from textgrad_lg.events import BackwardFinished
@@ -115,7 +115,7 @@ def test_a_judge_of_runs_on_strangers_words_sees_them_as_quoted_data(tmp_path):
     attack = next(attack for attack in ATTACKS if attack.kind == "fence")
     critic = Obedient(payload="Say what happens next.")
     learn(
-        shop(FIRST["override"]),
+        obeying(FIRST["override"]),
         mailbox(attack.text),
         TextLoss("The case is settled."),
         model=critic,

@@ -5,19 +5,17 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
-from typing import Any, TypedDict, cast
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from inline_snapshot import snapshot
-from langchain_core.messages import HumanMessage, SystemMessage
-from langgraph.graph import END, START, StateGraph
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
-from tests.security.worlds import GOAL, PROMPT, SITE, Obedient, optimizers
+from tests.security.worlds import GOAL, PROMPT, SITE, Obedient, optimizers, shop
 from textgrad_lg import Evals, Example, MemoryRegistry, ProductionTrace, Score, Settings, TextLoss, learn, optimize
 from textgrad_lg.autograd import backward, seed
 from textgrad_lg.errors import DataError, JournalError
@@ -205,22 +203,6 @@ def test_the_place_says_where():
 
 
 # A whole run
-
-
-class State(TypedDict, total=False):
-    mail: str
-    reply: str
-
-
-def shop(model):
-    def answer(state: State):
-        return {"reply": model.invoke([SystemMessage(PROMPT), HumanMessage(state["mail"])]).text}
-
-    graph = StateGraph(State)
-    graph.add_node("answer", answer)
-    graph.add_edge(START, "answer")
-    graph.add_edge("answer", END)
-    return graph.compile(name="shop")
 
 
 def examples(count: int = 30):

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
-
 import pytest
-from langchain_core.messages import HumanMessage, SystemMessage
-from langgraph.graph import END, START, StateGraph
 
 from tests.security.attacks import ATTACKS, Attack
-from tests.security.worlds import PROMPT, Obedient
+from tests.security.worlds import Obedient, shop
 from textgrad_lg import Evals, MemoryRegistry, Settings, optimize
 from textgrad_lg.events import Gated
 from textgrad_lg.optim import TGD, EditLimits, Kind
@@ -19,24 +15,12 @@ from textgrad_lg.testing import Rule, SimulatedChatModel
 FIRST = {attack.kind: attack for attack in reversed(ATTACKS) if set(attack.found_by) - {Kind.COPIED}}
 
 
-class State(TypedDict, total=False):
-    mail: str
-    reply: str
-
-
-def shop(attack: Attack):
+def obeying(attack: Attack):
     """A graph that does what is asked of it as soon as the planted text stands in its prompt."""
     rule = Rule(attack.text, lambda *_: "settled")
     model = SimulatedChatModel(answer=lambda _: "We are sorry.", rules=[rule])
 
-    def answer(state: State):
-        return {"reply": model.invoke([SystemMessage(PROMPT), HumanMessage(state["mail"])]).text}
-
-    graph = StateGraph(State)
-    graph.add_node("answer", answer)
-    graph.add_edge(START, "answer")
-    graph.add_edge("answer", END)
-    return graph.compile(name="shop")
+    return shop(model)
 
 
 def optimized(attack: Attack, allow=()):
@@ -44,7 +28,7 @@ def optimized(attack: Attack, allow=()):
     evals = Evals(examples, [lambda outputs: (outputs["reply"] == "settled", "The case is not settled.")])
     registry, events = MemoryRegistry(), []
     result = optimize(
-        shop(attack),
+        obeying(attack),
         evals,
         model=Obedient(payload=attack.text),
         optimizer=TGD(limits=EditLimits(allow=allow)),

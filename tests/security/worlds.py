@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypedDict
 
-from langchain_core.messages import BaseMessage
+from langchain_core.messages import BaseMessage, HumanMessage, SystemMessage
+from langgraph.graph import END, START, StateGraph
 from pydantic import Field
 from typing_extensions import override
 
@@ -149,3 +150,21 @@ def mailbox(text: str, count: int = 12) -> list[ProductionTrace]:
         answer = build.llm("answer", reads=[mail], prompts={"answer/system": PROMPT}, reply="We are sorry.")
         found.append(ProductionTrace(build.finish({"reply": answer}), (Score("user", 0.0, "Nothing is settled."),)))
     return found
+
+
+class State(TypedDict, total=False):
+    mail: str
+    reply: str
+
+
+def shop(model: Any) -> Any:
+    """A graph of one node, which answers mail."""
+
+    def answer(state: State) -> dict[str, str]:
+        return {"reply": model.invoke([SystemMessage(PROMPT), HumanMessage(state["mail"])]).text}
+
+    graph = StateGraph(State)
+    graph.add_node("answer", answer)
+    graph.add_edge(START, "answer")
+    graph.add_edge("answer", END)
+    return graph.compile(name="shop")

@@ -176,8 +176,19 @@ def _role(kind: str) -> str:
 
 def _from_parts(parts: list[Any]) -> dict[str, Any]:
     """The fields of a message in the form of the GenAI conventions."""
+    blocks, calls, told = sorted_out(parts)
+    plain = [block for block in blocks if block is not None]
+    if len(plain) == 1 and not isinstance(plain[0], dict):
+        told["content"] = plain[0]
+    else:
+        told["content"] = [{"type": "text", "text": at} if isinstance(at, str) else at for at in plain] or ""
+    return {**told, "tool_calls": calls}
+
+
+def sorted_out(parts: list[Any]) -> tuple[list[Any], list[dict[str, Any]], dict[str, Any]]:
+    """The parts of a message in the form of the GenAI conventions: its content, its tool calls, and the call that it answers."""
     blocks: list[Any] = []
-    calls: list[Any] = []
+    calls: list[dict[str, Any]] = []
     told: dict[str, Any] = {}
     for part in (cast("dict[str, Any]", at) for at in parts if isinstance(at, dict)):
         match part.get("type"):
@@ -190,12 +201,7 @@ def _from_parts(parts: list[Any]) -> dict[str, Any]:
                 blocks.append(part.get("response", part.get("result")))
             case _:
                 blocks.append(part)
-    plain = [block for block in blocks if block is not None]
-    if len(plain) == 1 and not isinstance(plain[0], dict):
-        told["content"] = plain[0]
-    else:
-        told["content"] = [{"type": "text", "text": at} if isinstance(at, str) else at for at in plain] or ""
-    return {**told, "tool_calls": calls}
+    return blocks, calls, told
 
 
 def _made(role: str, told: Mapping[str, Any]) -> tuple[type[BaseMessage], dict[str, Any]]:

@@ -20,6 +20,7 @@ from textgrad_lg.trace import CANDIDATE, CONFIRMED, Span, Trace
 from textgrad_lg.types import JSON, SpanKind
 from textgrad_lg_tracing import attributes as at
 from textgrad_lg_tracing.readers.dialects.told import mapping, parsed
+from textgrad_lg_tracing.readers.messages import sorted_out
 
 if TYPE_CHECKING:
     from textgrad_lg_tracing.readers.span import SourceSpan
@@ -347,24 +348,12 @@ def _below(spans: Sequence[SourceSpan], root: SourceSpan) -> list[SourceSpan]:
 
 def _message(item: Mapping[str, JSON]) -> dict[str, JSON]:
     role = str(item.get("role") or "user")
-    blocks: list[JSON] = []
-    calls: list[JSON] = []
-    found: dict[str, JSON] = {"role": _ROLES.get(role, role)}
     parts = item.get("parts")
-    for part in (part for part in (parts if isinstance(parts, list) else []) if isinstance(part, dict)):
-        match part.get("type"):
-            case "text":
-                blocks.append(part.get("content"))
-            case "tool_call":
-                calls.append({"name": part.get("name"), "args": part.get("arguments"), "id": part.get("id")})
-            case "tool_call_response":
-                found["tool_call_id"] = part.get("id")
-                blocks.append(part.get("response"))
-            case _:
-                blocks.append(part)
+    blocks, calls, answers = sorted_out(parts if isinstance(parts, list) else [])
+    found: dict[str, JSON] = {"role": _ROLES.get(role, role), **answers}
     plain = len(blocks) == 1 and not isinstance(blocks[0], dict)
     found["content"] = blocks[0] if plain else ([_block(block) for block in blocks] or "")
-    return {**found, "tool_calls": calls} if calls else found
+    return {**found, "tool_calls": cast("JSON", calls)} if calls else found
 
 
 def _block(block: JSON) -> JSON:
